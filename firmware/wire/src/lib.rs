@@ -1,1 +1,3 @@
-//! Placeholder while the crate is being written.
+//! Packet formats: what is on the wire, without sockets, clock or state.
+
+pub mod nl;
