@@ -1,1 +1,27 @@
-//! Placeholder while the crate is being written.
+//! What the user writes, what the planner wants, what the kernel says.
+//!
+//! * [`config`]: the one typed tree that people write as TOML.
+//! * [`facts`]: what the world told us (links, lease, disk, detected ports).
+//! * [`desired`]: what the kernel shall hold; [`services`]: what each role shall serve.
+//! * [`observed`]: what the kernel holds, normalised to the words of [`desired`].
+//! * [`step`]: one change that leads from observed to desired.
+//! * [`nft`]: the ruleset as data, one level above the netlink attributes.
+//!
+//! This crate is pure: no clock, no file, no socket, no randomness. Nothing in it panics on
+//! any value that its types can hold.
+
+pub mod board;
+pub mod config;
+pub mod desired;
+pub mod facts;
+pub mod lease;
+pub mod names;
+pub mod nft;
+pub mod observed;
+pub mod role;
+pub mod services;
+pub mod step;
+
+pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use names::{DomainName, HostName, LinkName, MacAddr, NameError};
+pub use role::RoleName;
