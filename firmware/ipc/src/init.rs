@@ -1,0 +1,212 @@
+//! init and the roles it spawned; the channel is descriptor 3 of the role.
+
+use std::path::PathBuf;
+
+use lintel_model::RoleName;
+use lintel_model::board::BoardSpec;
+use lintel_model::facts::DataState;
+use serde::{Deserialize, Serialize};
+
+/// From init to a role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromInit {
+    /// The first message. Descriptors: one per entry of `Start::sockets`, in that order.
+    Start(Box<Start>),
+    /// A new session with another role. Descriptor: our end.
+    Channel {
+        /// The role at the other end.
+        with: RoleName,
+        /// What the pair is for.
+        kind: ChannelKind,
+    },
+    /// Answer with `Pong` from the role's own loop; silence means that it hangs.
+    Ping {
+        /// Repeated in the answer.
+        n: u64,
+    },
+    /// Answer to a request of controld.
+    Reply {
+        /// The request's number.
+        id: u64,
+        /// The answer.
+        reply: InitReply,
+    },
+    /// /data changed its state after the start.
+    Data(DataState),
+    /// Finish what was promised and end within two seconds.
+    Stop,
+}
+
+/// What a pair of descriptors is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChannelKind {
+    /// Messages both ways between controld and the role.
+    Session,
+    /// Descriptors one way, from netd to the role: messages are `netd::HandOver`.
+    HandOver,
+}
+
+/// What a role needs to know before its sandbox closes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// Which role this is.
+    pub role: RoleName,
+    /// `lintel run`: not PID 1, no mounts; the configuration file given there.
+    pub run: Option<RunStart>,
+    /// Directory for what must be kept (`/data`).
+    pub data_dir: PathBuf,
+    /// Directory for sockets and the like that need not be kept (`/run/lintel`).
+    pub run_dir: PathBuf,
+    /// Whether `data_dir` is good.
+    pub data: DataState,
+    /// The board.
+    pub board: BoardSpec,
+    /// Factory configuration, TOML.
+    pub factory_config: String,
+    /// Version of the binary, with the source's commit where known.
+    pub version: String,
+    /// Random identity of this boot, hexadecimal.
+    pub boot_id: String,
+    /// The sockets that travel with this message.
+    pub sockets: Vec<SocketName>,
+    /// `lintel.test=1` on the kernel command line.
+    pub test: bool,
+}
+
+/// Under `lintel run`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStart {
+    /// Text of the configuration file.
+    pub config: String,
+}
+
+/// Sockets that init opens for roles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SocketName {
+    /// UDP 53, IPv6 wildcard that also takes IPv4 (or IPv4 alone where there is no IPv6),
+    /// with packet info for both.
+    DnsUdp,
+    /// TCP 53, listening, same family.
+    DnsTcp,
+    /// UDP 67, IPv4, broadcast allowed, with packet info.
+    DhcpUdp,
+    /// TCP 80, listening.
+    Http,
+    /// TCP 443, listening.
+    Https,
+    /// `run_dir/control.sock`, SOCK_STREAM, listening, mode 0600 root: the CLI's way in.
+    Control,
+}
+
+/// From a role to init.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToInit {
+    /// The role serves: its sockets are polled and its sandbox is closed.
+    Ready,
+    /// Answer to `Ping`.
+    Pong {
+        /// From the ping.
+        n: u64,
+    },
+    /// From controld alone; others' requests are dropped and counted.
+    Request {
+        /// Repeated in the reply.
+        id: u64,
+        /// What is wanted.
+        request: InitRequest,
+    },
+}
+
+/// What controld may ask of init.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitRequest {
+    /// State of every role.
+    Services,
+    /// Log lines.
+    Logs {
+        /// Of one role; `None` is all.
+        role: Option<RoleName>,
+        /// At most this many, the newest.
+        lines_max: u32,
+    },
+    /// Stop and start a role.
+    Restart {
+        /// Which.
+        role: RoleName,
+    },
+    /// Restart the box in order.
+    Reboot,
+    /// Switch the box off in order.
+    PowerOff,
+    /// Make /data anew; only in answer to the householder's explicit wish.
+    ResetData,
+}
+
+/// init's answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitReply {
+    /// State of every role, in the table's order.
+    Services(Vec<ServiceStatus>),
+    /// Lines, oldest first.
+    Logs(Vec<LogLine>),
+    /// Done or begun.
+    Done,
+    /// Refused or failed: a sentence.
+    Failed(String),
+}
+
+/// A role as init sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// The role.
+    pub name: RoleName,
+    /// Where it is in its life.
+    pub state: ServiceState,
+    /// Process number, while it runs.
+    pub pid: Option<u32>,
+    /// Milliseconds since it became ready.
+    pub ready_ms: Option<u64>,
+    /// Starts since boot, less the first.
+    pub restarts: u32,
+    /// Proportional set size, kibibytes, while it runs.
+    pub pss_kib: Option<u64>,
+    /// How it last ended, in words.
+    pub last_exit: Option<String>,
+}
+
+/// Where a role is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceState {
+    /// Spawned, not ready yet.
+    Starting,
+    /// Serves.
+    Ready,
+    /// Asked to end.
+    Stopping,
+    /// Ended too often too fast; the next try comes after a pause.
+    BackingOff,
+    /// Not wanted.
+    Stopped,
+}
+
+/// One line of log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Milliseconds since boot.
+    pub uptime_ms: u64,
+    /// Wall clock, Unix milliseconds; wrong while the clock is.
+    pub unix_ms: u64,
+    /// Who said it.
+    pub role: RoleName,
+    /// `error`, `warn`, `info`, `debug`.
+    pub level: String,
+    /// The text, without control characters.
+    pub text: String,
+}
