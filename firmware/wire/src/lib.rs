@@ -1,3 +1,8 @@
 //! Packet formats: what is on the wire, without sockets, clock or state.
 
+pub mod arp;
+pub mod bpf;
+pub mod dhcpv4;
+pub mod dns;
+pub mod frame;
 pub mod nl;
