@@ -5,4 +5,5 @@ pub mod bpf;
 pub mod dhcpv4;
 pub mod dns;
 pub mod frame;
+pub mod nft;
 pub mod nl;

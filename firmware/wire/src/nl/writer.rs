@@ -155,6 +155,11 @@ impl Writer {
         self.close(mark);
     }
 
+    /// Octets inside the open attribute, for payloads with a format of their own.
+    pub fn raw(&mut self, data: &[u8]) {
+        self.bytes.extend_from_slice(data);
+    }
+
     /// Opens an attribute whose payload is written by further calls. `kind` is taken as it is.
     pub fn open(&mut self, kind: u16) -> Mark {
         if self.message.is_none() {
