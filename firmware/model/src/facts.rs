@@ -17,11 +17,16 @@ pub struct Facts {
     pub board: BoardSpec,
     /// Port on which a DHCP server answered, found by wand and kept by controld.
     pub detected_wan: Option<PortSelector>,
+    /// The short search for a WAN port at start has ended, with or without a find. Until then
+    /// a port that may lead to the provider is kept out of the LAN bridge, so that we never
+    /// serve DHCP into somebody else's network.
+    #[serde(default)]
+    pub detection_over: bool,
     /// The WAN's lease, live or kept over a reboot and not yet over.
     pub wan_lease: Option<WanLease>,
     /// State of /data.
     pub data: DataState,
-    /// Where the roles listen under `lintel run`; `None` on a box.
+    /// Whether this is `lintel run`: a namespace with links of any make, ports from `[run]`.
     pub run: bool,
 }
 
