@@ -1,1 +1,25 @@
-//! Placeholder while the crate is being written.
+//! The roles: thin shells that move bytes between sockets, channels and the pure machines.
+//!
+//! Each role is a module with `pub fn main(ctx: RoleContext) -> Result<(), RoleError>`: it
+//! opens what it needs, calls `lintel_rt::sandbox::enter`, then [`RoleContext::ready`], then
+//! loops until `InitEvent::Stop`. What leads to an error ends the process; init starts it anew
+//! and its sessions begin again with snapshots.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // shells do the IO
+
+use lintel_model::RoleName;
+use lintel_rt::role::{RoleContext, RoleError};
+
+/// Runs a role to its end.
+pub fn run(role: RoleName, ctx: RoleContext) -> Result<(), RoleError> {
+    let _ = ctx;
+    match role {
+        // One line per role; init is no role that init spawns.
+        RoleName::Init
+        | RoleName::Netd
+        | RoleName::Controld
+        | RoleName::Wand
+        | RoleName::Dnsd
+        | RoleName::Dhcpd
+        | RoleName::Webd => Err(RoleError::NoStart("this role is not built")),
+    }
+}
