@@ -7,3 +7,4 @@ pub mod dns;
 pub mod frame;
 pub mod nft;
 pub mod nl;
+pub mod rtnl;
