@@ -4,6 +4,12 @@
 //! Register contents are octets as they stand in the packet or as the kernel stores them:
 //! payload and addresses big-endian, `meta` and `ct` values in host order. The crate `netlink`
 //! turns this into messages and back; `plan` builds it.
+//!
+//! Canonical form, in which alone a dump equals what was sent: chains, sets and elements sorted
+//! (elements by key); a register that begins one of the four large ones has the large one's number
+//! (1, not 8); every element of an interval set has a `key_end`, equal to `key` for a single key;
+//! ranges of one set neither overlap nor, without concatenation, touch with equal values; a limit's
+//! burst is 1 or more.
 
 use serde::{Deserialize, Serialize};
 
@@ -123,10 +129,23 @@ pub enum DataType {
     Ifname,
     /// 4 octets, host order.
     Mark,
+    /// 4 octets, host order (`NFT_CT_STATE` bits).
+    CtState,
+    /// One octet.
+    IcmpType,
+    /// One octet.
+    Icmpv6Type,
     /// Verdicts; only as a map's value.
     Verdict,
     /// Parts in order, each padded to 4 octets.
     Concat(Vec<DataType>),
+    /// What the decoder does not know: makes the set unequal to any of ours.
+    Other {
+        /// nft's number of the type.
+        number: u32,
+        /// Octets.
+        octets: u32,
+    },
 }
 
 /// One element.
