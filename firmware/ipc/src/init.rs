@@ -34,6 +34,9 @@ pub enum FromInit {
     },
     /// /data changed its state after the start.
     Data(DataState),
+    /// Try what a hijacked role would and tell what was refused. Sent only while the kernel
+    /// command line says `lintel.test=1`; a role whose `Start::test` is false drops it.
+    Probe,
     /// Finish what was promised and end within two seconds.
     Stop,
 }
@@ -80,6 +83,8 @@ pub struct Start {
 pub struct RunStart {
     /// Text of the configuration file.
     pub config: String,
+    /// Whether the role closes its sandbox (`[run] sandbox`).
+    pub sandbox: bool,
 }
 
 /// Sockets that init opens for roles.
@@ -111,6 +116,13 @@ pub enum ToInit {
     Pong {
         /// From the ping.
         n: u64,
+    },
+    /// Answer to `Probe`, one per attempt.
+    Probed {
+        /// What was attempted (`open-passwd`, `socket-packet`, ...).
+        probe: String,
+        /// Whether the kernel let it through.
+        allowed: bool,
     },
     /// From controld alone; others' requests are dropped and counted.
     Request {

@@ -4,10 +4,20 @@
 //! * [`poller`]: one epoll per role; one thread.
 //! * [`channel`]: typed messages and descriptors over SOCK_SEQPACKET.
 //! * [`role`]: how a role comes to life and talks to init.
+//! * [`table`]: what each role is and keeps; [`spawn`], [`sandbox`]: how that is enforced.
+//! * [`escape`]: what the escape test tries from inside a role.
+//! * [`sockets`]: the wildcard sockets that init opens for roles.
+//! * [`logger`]: log lines of a role, for init.
 #![allow(unsafe_code)] // descriptors from messages and the few calls nix has no safe form for
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // this crate does the IO
 
 pub mod channel;
 pub mod clock;
+pub mod escape;
+pub mod logger;
 pub mod poller;
 pub mod role;
+pub mod sandbox;
+pub mod sockets;
+pub mod spawn;
+pub mod table;

@@ -14,6 +14,7 @@ use lintel_model::facts::DataState;
 
 use crate::channel::{Channel, ChannelError};
 use crate::clock::Clock;
+use crate::escape;
 use crate::poller::{Interest, Poller, Token};
 
 /// The descriptor on which a role finds init.
@@ -167,9 +168,26 @@ impl RoleContext {
                 FromInit::Reply { id, reply } => return Ok(Some(InitEvent::Reply { id, reply })),
                 FromInit::Data(state) => return Ok(Some(InitEvent::Data(state))),
                 FromInit::Stop => return Ok(Some(InitEvent::Stop)),
+                FromInit::Probe => self.probe()?,
                 FromInit::Start(_) => return Err(RoleError::NoStart("it came twice")),
             }
         }
+    }
+
+    /// The escape test: only where `Start` said that this boot is a test.
+    fn probe(&mut self) -> Result<(), RoleError> {
+        if !self.start.test {
+            log::warn!("a probe was asked for outside a test boot");
+            return Ok(());
+        }
+        let results = escape::attempt_all(&self.start);
+        for (probe, allowed) in results.into_iter().chain([(escape::DONE, false)]) {
+            let probe = probe.to_owned();
+            self.init
+                .send(&ToInit::Probed { probe, allowed })
+                .map_err(RoleError::Init)?;
+        }
+        Ok(())
     }
 
     /// init's channel, for the sandbox's list of what stays open.

@@ -1,0 +1,160 @@
+//! The wildcard sockets of the role table, opened by init.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use lintel_ipc::init::SocketName;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
+};
+
+/// Connections that wait for accept(2); a burst of a browser's, or of a restart's.
+const BACKLOG: i32 = 128;
+
+/// Where the sockets are bound.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// Unspecified means every local address of both families.
+    pub address: IpAddr,
+    /// DNS.
+    pub dns_port: u16,
+    /// DHCP server.
+    pub dhcp_port: u16,
+    /// Web front.
+    pub http_port: u16,
+    /// Web front over TLS.
+    pub https_port: u16,
+    /// Directory of the control socket.
+    pub run_dir: PathBuf,
+}
+
+/// A socket that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("opening {name:?} on {place}")]
+pub struct SocketError {
+    /// Which.
+    pub name: SocketName,
+    /// Address and port, or path.
+    pub place: String,
+    /// What the kernel said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Opens one, non-blocking and closed on exec.
+pub fn open(name: SocketName, addresses: &Addresses) -> Result<OwnedFd, SocketError> {
+    if name == SocketName::Control {
+        let path = addresses.run_dir.join("control.sock");
+        return control(&path).map_err(|source| SocketError {
+            name,
+            place: path.display().to_string(),
+            source,
+        });
+    }
+    let port = match name {
+        SocketName::DnsUdp | SocketName::DnsTcp => addresses.dns_port,
+        SocketName::DhcpUdp => addresses.dhcp_port,
+        SocketName::Http => addresses.http_port,
+        SocketName::Https | SocketName::Control => addresses.https_port,
+    };
+    let opened = match name {
+        SocketName::DhcpUdp => dhcp(addresses.address, port),
+        SocketName::DnsUdp => wildcard(SockType::Datagram, addresses.address, port),
+        _ => wildcard(SockType::Stream, addresses.address, port),
+    };
+    opened.map_err(|source| SocketError {
+        name,
+        place: SocketAddr::new(addresses.address, port).to_string(),
+        source,
+    })
+}
+
+/// One IPv6 socket that takes IPv4 too; an IPv4 one where the kernel has no IPv6, or for a
+/// single IPv4 address.
+fn wildcard(kind: SockType, address: IpAddr, port: u16) -> io::Result<OwnedFd> {
+    if !address.is_unspecified() {
+        return bound(kind, SocketAddr::new(address, port));
+    }
+    match bound(kind, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+            ) =>
+        {
+            bound(kind, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+        }
+        result => result,
+    }
+}
+
+fn bound(kind: SockType, address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() {
+        AddressFamily::Inet6
+    } else {
+        AddressFamily::Inet
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(family, kind, flags, None)?;
+    if address.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+    }
+    if kind == SockType::Datagram {
+        setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+        if address.is_ipv6() {
+            setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+    } else {
+        // After a restart of init under `lintel run`, old connections must not stand in the way.
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    if kind == SockType::Stream {
+        listen(&fd, Backlog::new(BACKLOG)?)?;
+    }
+    Ok(fd)
+}
+
+/// Clients without an address send and hear broadcasts, so this one is IPv4 and wildcard even
+/// where a single address is wished: packet info tells who was asked.
+fn dhcp(address: IpAddr, port: u16) -> io::Result<OwnedFd> {
+    let address = match address {
+        IpAddr::V4(v4) if v4.is_loopback() => v4,
+        _ => Ipv4Addr::UNSPECIFIED,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    setsockopt(&fd, sockopt::Broadcast, &true)?;
+    setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+    let address = SocketAddr::new(address.into(), port);
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(fd)
+}
+
+fn control(path: &Path) -> io::Result<OwnedFd> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Nobody else can connect between bind and chmod: the mask is the file's mode at once.
+    let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(path);
+    nix::sys::stat::umask(before);
+    let listener = listener?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener.into())
+}
+
+impl SocketError {
+    /// Another program has the port.
+    pub fn in_use(&self) -> bool {
+        self.source.raw_os_error() == Some(Errno::EADDRINUSE as i32)
+    }
+}
