@@ -1,0 +1,510 @@
+//! Parameters and results, as JSON has them.
+//!
+//! Times named `unix_s` are seconds of the wall clock, `_ms` are milliseconds, `_bytes` octets,
+//! `_kib` kibibytes. A field that is absent was not known or not given.
+
+use std::net::Ipv4Addr;
+
+use lintel_model::facts::{DataState, Notice};
+use lintel_model::lease::{BindingState, WanLease};
+use lintel_model::observed::{ForeignObject, LinkStatus};
+use lintel_model::step::Hazard;
+use lintel_model::{HostName, Ipv4Net, LinkName, MacAddr, RoleName};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Entries of a list unless the caller says otherwise.
+pub const PAGE_ENTRIES_DEFAULT: u32 = 100;
+/// Most entries in one answer: about 200 KB of leases.
+pub const PAGE_ENTRIES_MAX: u32 = 1000;
+/// Most log lines in one answer; init keeps a ring of about this size.
+pub const LOG_LINES_MAX: u32 = 1000;
+/// Longest configuration text taken, octets: 1,000 reservations are about 100 KB.
+pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
+/// Shortest password taken, characters (NIST SP 800-63B section 3.1.1.2).
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Longest password taken, octets.
+pub const PASSWORD_BYTES_MAX: usize = 256;
+/// What `system.data.reset` wants to read in `confirm`.
+pub const RESET_CONFIRM: &str = "erase everything";
+
+/// No parameters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParams {}
+
+/// A done thing that has nothing to tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {}
+
+/// Part of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageParams {
+    /// Most entries wanted.
+    #[serde(default)]
+    pub limit: Option<u32>,
+    /// `next` of the answer before.
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+/// Part of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// Cursor for the next part, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// `health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `up`.
+    pub status: String,
+}
+
+/// `status`: what the first page and `lintel status` show.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The box.
+    pub system: SystemInfo,
+    /// Whether promises can be kept on disk.
+    pub data: DataState,
+    /// The way to the internet.
+    pub wan: WanStatus,
+    /// The household's network.
+    pub lan: LanStatus,
+    /// Leases.
+    pub leases: LeaseCounts,
+    /// Every role.
+    pub services: Vec<Service>,
+    /// The configuration in force.
+    pub config: ConfigStatus,
+    /// How the kernel stands to the plan.
+    pub kernel: KernelStatus,
+    /// What the householder should know, worst first.
+    pub notices: Vec<Notice>,
+}
+
+/// `system.info`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SystemInfo {
+    /// The box's own name.
+    pub hostname: String,
+    /// Version of the firmware, with the source's commit.
+    pub version: String,
+    /// Short name of the board.
+    pub board: String,
+    /// The board's name for people.
+    pub board_title: String,
+    /// Identity of this boot.
+    pub boot_id: String,
+    /// Since boot.
+    pub uptime_s: u64,
+    /// The wall clock.
+    pub clock: ClockStatus,
+    /// Main memory, when the kernel told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// `lintel run`: not the whole machine.
+    pub run: bool,
+}
+
+/// The wall clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockStatus {
+    /// What it says.
+    pub unix_s: u64,
+    /// Whether a time source has confirmed it since boot.
+    pub synchronised: bool,
+}
+
+/// Main memory, as in /proc/meminfo.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// `MemTotal`.
+    pub total_kib: u64,
+    /// `MemAvailable`.
+    pub available_kib: u64,
+}
+
+/// The way to the internet.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WanStatus {
+    /// `off`, `detect` or `dhcp`.
+    pub mode: String,
+    /// The link, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkName>,
+    /// Whether its lower layer is up.
+    pub carrier: bool,
+    /// Whether there is an address and a way out.
+    pub online: bool,
+    /// Where the DHCP client is in its life (RFC 2131 figure 5, lower case).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The state as a sentence.
+    pub text: String,
+    /// The lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<WanLease>,
+    /// Frames dropped, by reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<(String, u64)>,
+}
+
+/// The household's network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LanStatus {
+    /// The box's address and the network.
+    pub address: Ipv4Net,
+    /// The household's domain.
+    pub domain: String,
+    /// The link that carries the address, once it exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkName>,
+    /// Its ports.
+    pub ports: Vec<PortStatus>,
+}
+
+/// A port of the LAN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// The link.
+    pub link: LinkName,
+    /// Whether its lower layer is up.
+    pub carrier: bool,
+}
+
+/// Leases in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseCounts {
+    /// Bound and not over.
+    pub active: u32,
+    /// Addresses in the pool.
+    pub pool: u32,
+    /// Fixed addresses in the configuration.
+    pub reserved: u32,
+    /// Packets that the DHCP server dropped, by reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<(String, u64)>,
+}
+
+/// `services.status`: one role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// The role.
+    pub name: RoleName,
+    /// `starting`, `ready`, `stopping`, `backing-off`, `stopped`.
+    pub state: String,
+    /// Process number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Since it became ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_ms: Option<u64>,
+    /// Starts since boot, less the first.
+    pub restarts: u32,
+    /// Proportional set size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pss_kib: Option<u64>,
+    /// How it last ended, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<String>,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// Its revision; absent while the box runs without its disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Who made it.
+    pub author: String,
+    /// A revision that waits to be confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<u64>,
+    /// The configuration in force is the fail-secure one.
+    pub fail_secure: bool,
+}
+
+/// How the kernel stands to the plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelStatus {
+    /// It holds what is desired.
+    pub converged: bool,
+    /// Messages that changed the kernel since controld began.
+    pub writes: u64,
+    /// The last step that failed, in words, until a later plan ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What others put there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<ForeignObject>,
+}
+
+/// `network.info`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkInfo {
+    /// The way to the internet.
+    pub wan: WanStatus,
+    /// The household's network.
+    pub lan: LanStatus,
+    /// How the kernel stands to the plan.
+    pub kernel: KernelStatus,
+}
+
+/// `network.interfaces`: one link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    /// The link.
+    #[serde(flatten)]
+    pub link: LinkStatus,
+    /// Its addresses with their lengths.
+    pub addresses: Vec<String>,
+    /// `wan`, `lan`, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
+/// `services.restart`, and the role part of `logs.services`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceParams {
+    /// The role.
+    pub name: String,
+}
+
+/// `logs.services`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogParams {
+    /// The role, or `all`.
+    pub name: String,
+    /// Most lines.
+    #[serde(default)]
+    pub lines: Option<u32>,
+}
+
+/// `logs.services`: one line, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// Milliseconds since boot.
+    pub uptime_ms: u64,
+    /// Wall clock, milliseconds.
+    pub unix_ms: u64,
+    /// Who said it.
+    pub role: RoleName,
+    /// `error`, `warn`, `info`, `debug`.
+    pub level: String,
+    /// The text.
+    pub text: String,
+}
+
+/// `config.show`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigShowParams {
+    /// A stored revision in place of the one in force.
+    #[serde(default)]
+    pub revision: Option<u64>,
+}
+
+/// `config.show`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfigShown {
+    /// Its revision; absent for the fail-secure configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Who made it.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub unix_s: u64,
+    /// As it was written.
+    pub toml: String,
+    /// The same with every default filled in; null when the text no longer loads.
+    pub config: Value,
+}
+
+/// `config.validate` and `config.apply`: exactly one of `toml` and `config`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigParams {
+    /// As TOML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toml: Option<String>,
+    /// As JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Value>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// `config.validate`, when nothing is wrong. What is wrong comes as a problem with `errors`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigValid {
+    /// What the householder should know about it all the same.
+    pub notices: Vec<Notice>,
+}
+
+/// `config.apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigApplied {
+    /// The revision made; with `dry_run` and for an unchanged text, the one in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Whether a revision was made.
+    pub committed: bool,
+    /// What the kernel is told, in order.
+    pub plan: Vec<PlannedStep>,
+    /// How it went: `planned` (dry run), `applied`, `waiting` (netd is not there or slow),
+    /// `reverted` (a step failed; the revision before is in force).
+    pub outcome: String,
+    /// The step that failed, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What the householder should know about it.
+    pub notices: Vec<Notice>,
+}
+
+/// One step in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// Why, for the householder.
+    pub reason: String,
+    /// What it may cut.
+    pub hazard: Hazard,
+}
+
+/// `config.revisions`: one revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionInfo {
+    /// Its number, from 1.
+    pub revision: u64,
+    /// Who made it.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub unix_s: u64,
+    /// It is in force.
+    pub active: bool,
+    /// What became of it: `stored`, `applied`, `failed`.
+    pub state: String,
+}
+
+/// `dhcp.leases.list`: one lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The address.
+    pub ip: Ipv4Addr,
+    /// The device.
+    pub mac: MacAddr,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What became of it.
+    pub state: BindingState,
+    /// When it was last acknowledged.
+    pub bound_unix_s: u64,
+    /// When it ends.
+    pub expires_unix_s: u64,
+    /// It is over.
+    pub expired: bool,
+    /// The address is reserved for the device.
+    pub reserved: bool,
+}
+
+/// `dhcp.leases.delete`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseDeleteParams {
+    /// The address.
+    pub ip: Ipv4Addr,
+}
+
+/// `dns.records.list`: one record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsRecord {
+    /// Owner name.
+    pub name: String,
+    /// Record type.
+    #[serde(rename = "type")]
+    pub rtype: String,
+    /// Address, target or text.
+    pub value: String,
+    /// Time to live, seconds; absent where the server decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u32>,
+    /// `config`, `lease`, `box`.
+    pub source: String,
+}
+
+/// `dns.statistics`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsCounters {
+    /// Questions taken.
+    pub queries: u64,
+    /// Answered from the cache.
+    pub cache_hits: u64,
+    /// Answered from local names.
+    pub local: u64,
+    /// Asked upstream.
+    pub forwarded: u64,
+    /// Answered SERVFAIL.
+    pub failed: u64,
+    /// Answers kept.
+    pub cache_entries: u64,
+    /// Octets they take.
+    pub cache_bytes: u64,
+    /// Packets dropped, by reason.
+    pub dropped: Vec<(String, u64)>,
+    /// Upstreams with their state (`good`, `failing`).
+    pub upstreams: Vec<(String, String)>,
+}
+
+/// `system.data.reset`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResetParams {
+    /// [`RESET_CONFIRM`], letter by letter.
+    pub confirm: String,
+}
+
+/// `auth.setup` and `auth.login`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordParams {
+    /// The password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for PasswordParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordParams")
+    }
+}
+
+/// `auth.status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthStatus {
+    /// A password is set.
+    pub claimed: bool,
+    /// This caller has a session.
+    pub logged_in: bool,
+    /// This caller may set the password now.
+    pub may_claim: bool,
+    /// /data is failed: only diagnosis and reset are left.
+    pub data_failed: bool,
+    /// The box's name, for the page's title.
+    pub hostname: HostName,
+}
