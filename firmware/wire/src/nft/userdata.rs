@@ -17,6 +17,8 @@ pub const COMMENT_OCTETS_MAX: usize = 127;
 /// as nothing when this is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteOrder {
+    /// `BYTEORDER_INVALID`: concatenations and verdicts have none of their own.
+    Unspecified,
     /// `BYTEORDER_HOST_ENDIAN`.
     Host,
     /// `BYTEORDER_BIG_ENDIAN`.
@@ -62,6 +64,7 @@ pub fn emit_set_byte_order(w: &mut Writer, key: ByteOrder, value: Option<ByteOrd
 
 fn emit_order(w: &mut Writer, kind: u8, order: ByteOrder) {
     let number: u32 = match order {
+        ByteOrder::Unspecified => 0,
         ByteOrder::Host => 1,
         ByteOrder::Big => 2,
     };
