@@ -1,1 +1,16 @@
-//! Placeholder while the crate is being written.
+//! Real clients and foreign judges in network namespaces of their own.
+//!
+//! A namespace lives as long as its holder process, and the holder ends when the pipe to the
+//! test closes: whatever way a test ends, nothing is left behind. Programs enter by `nsenter`.
+//! Everything here panics on failure, with a sentence: it is called from tests alone.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // tests do IO
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed test panics
+
+pub mod client;
+pub mod isp;
+pub mod namespace;
+pub mod router;
+pub mod wait;
+
+pub use namespace::{Namespace, Proc, Workdir};
+pub use wait::{until, until_some};
