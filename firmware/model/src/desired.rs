@@ -85,6 +85,23 @@ pub struct RouteSpec {
     pub table: u32,
 }
 
+impl std::fmt::Display for RouteSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.destination)?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        write!(f, " dev {}", self.link)?;
+        if self.onlink {
+            f.write_str(" onlink")?;
+        }
+        if let Some(source) = self.source {
+            write!(f, " src {source}")?;
+        }
+        Ok(())
+    }
+}
+
 /// A value under /proc/sys/net. Identity: the path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SysctlSpec {
@@ -111,6 +128,15 @@ pub enum SocketKind {
     DhcpClient,
     /// For dhcpd: sends frames; receives ARP only (the conflict probe).
     DhcpServer,
+}
+
+impl std::fmt::Display for SocketKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::DhcpClient => "DHCP client",
+            Self::DhcpServer => "DHCP server",
+        })
+    }
 }
 
 /// An IPv4 address with its length, as an [`IpNet`] that keeps the host part.

@@ -21,6 +21,7 @@ pub mod observed;
 pub mod role;
 pub mod services;
 pub mod step;
+mod step_text;
 
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use names::{DomainName, HostName, LinkName, MacAddr, NameError};

@@ -1,1 +1,33 @@
-//! Placeholder while the crate is being written.
+//! The planner: what the kernel shall hold, and the way there.
+//!
+//! ```text
+//!  Config ─┐
+//!          ├─ resolve ─► Resolved ─ kernel ─► DesiredState ─┐
+//!  Facts ──┘              │                                 ├─ diff ─► Plan ─► netd
+//!                         └► specs of the roles, notices    │
+//!                                          ObservedState ───┘
+//! ```
+//!
+//! * [`resolve()`] decides everything: whoever applies the result has no choice left.
+//! * [`ruleset`] is the firewall; [`print`] shows it in the words of `nft`.
+//! * [`diff()`] finds the ordered steps from what is to what shall be. Equal means none.
+//! * [`Converge`] keeps at it: retries, backs off, goes back to what worked.
+//! * [`fake`] is a kernel for tests.
+//!
+//! Pure: time is an argument, nothing here reads a file or a clock, and nothing panics on any
+//! value of its arguments.
+
+mod diff;
+
+mod notice;
+mod pool;
+mod ports;
+
+mod resolve;
+mod rule;
+pub mod ruleset;
+mod sysctls;
+mod wan;
+
+pub use diff::diff;
+pub use resolve::resolve;

@@ -1,0 +1,324 @@
+//! Configuration and facts become one exact wish: what the kernel shall hold, what each role
+//! shall serve, and what the householder should know.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use lintel_model::config::{Config, RecordConfig, UpstreamAddr};
+use lintel_model::desired::{
+    AddressSpec, DesiredState, LAN_BRIDGE, LinkKind, LinkSpec, SocketKind, SocketSpec,
+};
+use lintel_model::facts::{DataState, Facts, NoticeCode, Severity};
+use lintel_model::observed::LinkStatus;
+use lintel_model::services::{
+    DhcpSpec, DhcpSubnet, DnsLink, DnsSpec, HostRecord, Resolved, WanLink, WanSpec, WebSpec,
+};
+use lintel_model::{IpNet, Ipv4Net, LinkName};
+
+use crate::notice::Notices;
+use crate::pool::default_pool;
+use crate::ports::{Ports, bridge_mac};
+use crate::ruleset::{self, Scene};
+use crate::sysctls::sysctls;
+use crate::wan::{self, WanAddressing};
+
+/// Lease time while bindings cannot be kept on disk, seconds: short, because after a reboot
+/// nobody remembers them.
+const FAIL_SECURE_LEASE_S: u32 = 600;
+
+/// Resolves. Never fails: what cannot be done is left out and told in a notice.
+///
+/// When /data cannot be used, the configuration is not trusted either: the factory's is taken
+/// (but `[run]`, which says where a test listens), so that the house is online and nothing that
+/// somebody opened stays open.
+pub fn resolve(config: &Config, facts: &Facts) -> Resolved {
+    let factory;
+    let mut notices = Notices::default();
+    let config = match &facts.data {
+        DataState::Good => config,
+        DataState::Failed { reason } => {
+            notices.add(
+                NoticeCode::DataFailed,
+                Severity::Error,
+                None,
+                format!("The box runs with its factory settings, because its storage cannot be used: {reason}"),
+            );
+            factory = Config {
+                run: config.run.clone(),
+                ..Config::default()
+            };
+            &factory
+        }
+    };
+    let Ok(bridge) = LAN_BRIDGE.parse::<LinkName>() else {
+        // The constant is a link name; a test of `model` parses it.
+        return Resolved::default();
+    };
+    let ports = Ports::assign(config, facts, &mut notices);
+    let lease = ports
+        .wan
+        .and_then(|wan| facts.wan_lease.as_ref().filter(|l| l.link == wan.name));
+    let addressing = match (ports.wan, lease) {
+        (Some(wan), Some(lease)) => wan::addressing(config, &wan.name, lease, &mut notices),
+        (Some(wan), None) => {
+            notices.add(
+                NoticeCode::NoLease,
+                Severity::Warning,
+                Some(&wan.name),
+                no_lease_text(wan),
+            );
+            WanAddressing::default()
+        }
+        (None, _) => WanAddressing::default(),
+    };
+    Resolved {
+        kernel: kernel(config, facts, &bridge, &ports, wan::mtu(lease), &addressing),
+        wan: wan_spec(config, &ports),
+        dhcp: dhcp_spec(config, facts, &bridge),
+        dns: dns_spec(config, facts, &bridge, &addressing),
+        web: web_spec(config, facts, &bridge),
+        notices: notices.into_vec(),
+    }
+}
+
+fn no_lease_text(wan: &LinkStatus) -> String {
+    if wan.carrier {
+        format!(
+            "The provider has not given the box an address on {} yet. If this lasts, restart the modem.",
+            wan.name
+        )
+    } else {
+        format!(
+            "No cable is plugged into the WAN port {}. Connect it to the modem.",
+            wan.name
+        )
+    }
+}
+
+fn kernel(
+    config: &Config,
+    facts: &Facts,
+    bridge: &LinkName,
+    ports: &Ports<'_>,
+    wan_mtu: u32,
+    wan: &WanAddressing,
+) -> DesiredState {
+    let mut links = vec![LinkSpec {
+        name: bridge.clone(),
+        kind: LinkKind::Bridge,
+        up: true,
+        master: None,
+        mtu: None,
+        mac: bridge_mac(facts, bridge),
+    }];
+    let port = |status: &LinkStatus, up, master: Option<&LinkName>, mtu| LinkSpec {
+        name: status.name.clone(),
+        kind: LinkKind::Port,
+        up,
+        master: master.cloned(),
+        mtu,
+        mac: None,
+    };
+    links.extend(ports.lan.iter().map(|p| port(p, true, Some(bridge), None)));
+    links.extend(ports.open.iter().map(|p| port(p, true, None, None)));
+    links.extend(ports.wan.map(|p| port(p, true, None, Some(wan_mtu))));
+    if !facts.run {
+        // In somebody's namespace a port without work is not ours to switch off.
+        links.extend(ports.unused.iter().map(|p| port(p, false, None, None)));
+    }
+    links.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let mut addresses = vec![AddressSpec {
+        link: bridge.clone(),
+        address: IpNet::V4(config.lan.address),
+    }];
+    addresses.extend(wan.address.clone());
+    addresses.sort();
+
+    let mut sockets: Vec<SocketSpec> = ports
+        .wan
+        .iter()
+        .chain(&ports.search)
+        .map(|p| SocketSpec {
+            link: p.name.clone(),
+            kind: SocketKind::DhcpClient,
+        })
+        .collect();
+    if config.dhcp.enabled {
+        sockets.push(SocketSpec {
+            link: bridge.clone(),
+            kind: SocketKind::DhcpServer,
+        });
+    }
+    sockets.sort();
+
+    let routed = [bridge].into_iter().chain(ports.wan.map(|p| &p.name));
+    let switched = ports.lan.iter().chain(&ports.open).map(|p| &p.name);
+    DesiredState {
+        links,
+        addresses,
+        routes: wan.routes.clone(),
+        sysctls: sysctls(routed, switched),
+        nft: Some(ruleset::table(&Scene {
+            lan_links: vec![bridge.clone()],
+            wan_links: ports.wan.iter().map(|p| p.name.clone()).collect(),
+            lan_networks: vec![config.lan.address.trunc()],
+            wan_networks: wan.network.into_iter().collect(),
+            dhcp_port: config.run.as_ref().map_or(67, |run| run.dhcp_port),
+            dns_port: config.run.as_ref().map_or(53, |run| run.dns_port),
+            web_ports: config
+                .run
+                .as_ref()
+                .map_or(vec![80, 443], |run| vec![run.http_port]),
+        })),
+        sockets,
+    }
+}
+
+fn wan_spec(config: &Config, ports: &Ports<'_>) -> WanSpec {
+    if let Some(link) = ports.wan.and_then(wan_link) {
+        return WanSpec::Dhcp {
+            link,
+            hostname: config.system.hostname.clone(),
+        };
+    }
+    let links: Vec<_> = ports.search.iter().filter_map(|p| wan_link(p)).collect();
+    if links.is_empty() {
+        WanSpec::Off
+    } else {
+        WanSpec::Detect { links }
+    }
+}
+
+fn wan_link(port: &LinkStatus) -> Option<WanLink> {
+    Some(WanLink {
+        name: port.name.clone(),
+        index: port.index,
+        mac: port.mac?,
+        carrier: port.carrier,
+        mtu: port.mtu,
+    })
+}
+
+/// Nothing is served before the bridge is there: its index comes with the next look at the
+/// kernel, and with it the next resolution.
+fn lan_link<'a>(facts: &'a Facts, bridge: &LinkName) -> Option<&'a LinkStatus> {
+    facts.links.iter().find(|link| link.name == *bridge)
+}
+
+fn dhcp_spec(config: &Config, facts: &Facts, bridge: &LinkName) -> DhcpSpec {
+    let durable = facts.data == DataState::Good;
+    let address = config.lan.address;
+    let subnet = lan_link(facts, bridge).and_then(|link| {
+        let (first, last) = match &config.dhcp.pool {
+            Some(pool) => (pool.first, pool.last),
+            None => default_pool(address)?,
+        };
+        Some(DhcpSubnet {
+            link: link.name.clone(),
+            index: link.index,
+            mac: link.mac?,
+            address,
+            first,
+            last,
+            lease_s: if durable {
+                config.dhcp.lease_s
+            } else {
+                FAIL_SECURE_LEASE_S
+            },
+            routers: vec![address.addr()],
+            dns: vec![address.addr()],
+            ntp: Vec::new(),
+            domain: config.lan.domain.clone(),
+            mtu: None,
+            reservations: config.dhcp.reservations.clone(),
+            port: config.run.as_ref().map_or(67, |run| run.dhcp_port),
+        })
+    });
+    DhcpSpec {
+        subnets: subnet.filter(|_| config.dhcp.enabled).into_iter().collect(),
+        durable,
+    }
+}
+
+fn dns_spec(config: &Config, facts: &Facts, bridge: &LinkName, wan: &WanAddressing) -> DnsSpec {
+    let address = config.lan.address;
+    let upstreams = if config.dns.upstreams.is_empty() {
+        wan.dns
+            .iter()
+            .filter(|ip| usable_resolver(**ip, address))
+            .map(|ip| SocketAddr::new(IpAddr::V4(*ip), 53))
+            .collect()
+    } else {
+        let configured = config.dns.upstreams.iter();
+        configured.map(|UpstreamAddr(socket)| *socket).collect()
+    };
+    let reserved = config.dhcp.reservations.iter().filter_map(|reservation| {
+        Some(HostRecord {
+            name: reservation.name.clone()?,
+            address: IpAddr::V4(reservation.address),
+        })
+    });
+    DnsSpec {
+        links: served_links(config, facts, bridge),
+        upstreams,
+        rebind_private: config.dns.rebind_protection,
+        domain: Some(config.lan.domain.clone()),
+        own: vec![HostRecord {
+            name: config.system.hostname.clone(),
+            address: IpAddr::V4(address.addr()),
+        }],
+        records: config
+            .dns
+            .records
+            .iter()
+            .map(|record| qualified(record, config))
+            .collect(),
+        hosts: reserved.collect(),
+        networks: vec![address.trunc()],
+        cache_bytes_max: config.dns.cache_bytes_max,
+    }
+}
+
+/// A resolver that a lease names: never ourselves, which would be a loop.
+fn usable_resolver(ip: Ipv4Addr, lan: Ipv4Net) -> bool {
+    !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast() && !lan.contains(&ip)
+}
+
+/// A record whose name has no dot lives under the household's domain.
+fn qualified(record: &RecordConfig, config: &Config) -> RecordConfig {
+    let mut record = record.clone();
+    if !record.name.as_str().contains('.') {
+        // Too long together is refused by validation; the bare name then stays.
+        if let Ok(name) = format!("{}.{}", record.name, config.lan.domain).parse() {
+            record.name = name;
+        }
+    }
+    record
+}
+
+fn web_spec(config: &Config, facts: &Facts, bridge: &LinkName) -> WebSpec {
+    let hostname = &config.system.hostname;
+    WebSpec {
+        links: served_links(config, facts, bridge),
+        hosts: vec![
+            config.lan.address.addr().to_string(),
+            hostname.to_string(),
+            format!("{hostname}.{}", config.lan.domain),
+            // A tunnel from the owner's machine ends in these; a rebinding page cannot own them.
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+            "::1".to_owned(),
+        ],
+    }
+}
+
+fn served_links(config: &Config, facts: &Facts, bridge: &LinkName) -> Vec<DnsLink> {
+    lan_link(facts, bridge)
+        .map(|link| DnsLink {
+            name: link.name.clone(),
+            index: link.index,
+            address: IpAddr::V4(config.lan.address.addr()),
+        })
+        .into_iter()
+        .collect()
+}
