@@ -32,6 +32,7 @@ mod cache;
 mod config;
 mod counters;
 mod forward;
+mod io;
 mod open;
 mod rebind;
 mod special;
@@ -42,6 +43,5 @@ mod zone;
 
 pub use config::{Config, Prefix};
 pub use counters::{Counters, Reason};
-pub use forward::{
-    Asker, Event, Forwarder, Input, Output, SocketSlot, Transport, UpstreamStatus, Verdict,
-};
+pub use forward::Forwarder;
+pub use io::{Asker, Event, Input, Output, SocketSlot, Transport, UpstreamStatus, Verdict};

@@ -5,7 +5,7 @@ use lintel_wire::dns::{
 };
 
 use super::ask::{Ask, AskEdns};
-use super::forward::Transport;
+use super::io::Transport;
 
 /// Octets of an OPT record without options.
 const OPT_LEN: usize = 11;

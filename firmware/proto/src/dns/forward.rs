@@ -1,17 +1,20 @@
 //! The machine. See [`Forwarder`].
 
+mod reply;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use embassy_time::{Duration, Instant};
-use lintel_wire::dns::{HEADER_LEN, Name, Packet, Rcode};
+use lintel_wire::dns::{HEADER_LEN, Name, Rcode};
 
-use super::accept::{self, QuestionMatch};
+use super::accept;
 use super::answer::{self, Answer};
 use super::ask::{Ask, Key, NotAnAsk};
 use super::cache::Cache;
 use super::config::Config;
 use super::counters::{Counters, Reason};
+use super::io::{Asker, Input, Output, SocketSlot, Transport, UpstreamStatus, Verdict};
 use super::open::{
     ATTEMPTS_LIVE_MAX, Attempt, AttemptTable, OpenQuestion, OpenTable, Via, WAITERS_MAX, Waiter,
     query_message,
@@ -29,150 +32,6 @@ const QUESTION_MS_MAX: u64 = 4_500;
 
 /// Messages sent for one question at most, over UDP and TCP, whatever upstreams do.
 const ATTEMPTS_PER_QUESTION_MAX: u8 = 8;
-
-/// Replies that are not its own, after which a question goes over TCP: somebody is guessing.
-const MISSES_MAX: u8 = 8;
-
-/// Who asks, and how the answer finds the way back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asker {
-    /// Where the question came from.
-    pub peer: SocketAddr,
-    /// The address that was asked: the answer comes from it.
-    pub local: IpAddr,
-    /// Kernel index of the link on which it arrived.
-    pub link: u32,
-    /// How it came.
-    pub transport: Transport,
-}
-
-/// How a question came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// In a datagram.
-    Udp,
-    /// Over a connection, which the shell knows by this number.
-    Tcp {
-        /// The shell's number; never used again for another connection.
-        connection: u64,
-    },
-}
-
-/// A place for one socket or connection towards an upstream. The shell may use `index` as an index
-/// (it stays below 512); the same index comes back with another generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SocketSlot {
-    /// Which place.
-    pub index: u16,
-    /// Which use of it.
-    pub generation: u16,
-}
-
-/// What became of a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// This many octets of the caller's buffer are the reply.
-    Reply(usize),
-    /// The answer comes later, as [`Output::Reply`].
-    Waiting,
-    /// Nothing is said.
-    Dropped,
-}
-
-/// What comes from outside, beside questions.
-#[derive(Debug, Clone, Copy)]
-pub enum Input<'a> {
-    /// A datagram on the socket of a slot.
-    UpstreamDatagram {
-        /// The slot.
-        slot: SocketSlot,
-        /// Who sent it, as the kernel says.
-        from: SocketAddr,
-        /// Its octets.
-        message: &'a [u8],
-    },
-    /// A whole message on the connection of a slot, without its length prefix.
-    UpstreamMessage {
-        /// The slot.
-        slot: SocketSlot,
-        /// Its octets.
-        message: &'a [u8],
-    },
-    /// The socket or connection of a slot failed: refused, unreachable, closed, no socket to be had.
-    UpstreamFailed {
-        /// The slot.
-        slot: SocketSlot,
-    },
-    /// A TCP connection of an asker ended: nobody waits for its answers any more.
-    AskerGone {
-        /// The number given in [`Transport::Tcp`].
-        connection: u64,
-    },
-}
-
-/// What the shell shall do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Send a reply to an asker who waited.
-    Reply {
-        /// To whom.
-        asker: Asker,
-        /// The message, without length prefix.
-        message: Vec<u8>,
-    },
-    /// Open a new UDP socket on an unpredictable port for `slot`, connect it to `to` and send
-    /// (RFC 5452, 9.2: the port is half of what a forger has to guess).
-    SendDatagram {
-        /// The slot.
-        slot: SocketSlot,
-        /// The upstream.
-        to: SocketAddr,
-        /// The message.
-        message: Vec<u8>,
-    },
-    /// Open a TCP connection for `slot` and send the message with its length prefix.
-    SendStream {
-        /// The slot.
-        slot: SocketSlot,
-        /// The upstream.
-        to: SocketAddr,
-        /// The message, without length prefix.
-        message: Vec<u8>,
-    },
-    /// Close the socket or connection of a slot.
-    Close {
-        /// The slot.
-        slot: SocketSlot,
-    },
-    /// Something worth a line in the log.
-    Event(Event),
-    /// Nothing more to do until something comes in or this time has come.
-    Timeout(Option<Instant>),
-}
-
-/// Something worth telling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// An upstream stopped answering.
-    UpstreamDown(SocketAddr),
-    /// It answers again.
-    UpstreamBack(SocketAddr),
-    /// It changes the case of letters in questions; from now on they are sent to it as they are.
-    UpstreamChangesCase(SocketAddr),
-    /// It does not take EDNS.
-    UpstreamRefusesEdns(SocketAddr),
-}
-
-/// What is known about an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UpstreamStatus {
-    /// Its address.
-    pub address: SocketAddr,
-    /// Is it thought to answer?
-    pub good: bool,
-    /// Estimate of the time it takes to answer.
-    pub srtt: Option<Duration>,
-}
 
 /// A forwarding DNS server.
 ///
@@ -559,146 +418,6 @@ impl Forwarder {
         });
     }
 
-    /// Judges a message that came to `slot`; over TCP the connection says from whom.
-    fn reply(
-        &mut self,
-        now: Instant,
-        slot: SocketSlot,
-        from: Option<SocketAddr>,
-        message: &[u8],
-        rng: &mut dyn Rng,
-    ) {
-        let Some(attempt) = self.attempts.get_mut(slot) else {
-            return self.counters.drop(Reason::ReplyStale);
-        };
-        let (at, chosen, via) = (attempt.open, attempt.upstream, attempt.via);
-        let (cased, edns) = (attempt.cased, attempt.edns);
-        let rtt = now.saturating_duration_since(attempt.sent_at);
-        let Some(upstream) = self.upstreams.get_mut(chosen) else {
-            return;
-        };
-        let from_other = from.is_some_and(|from| !same_socket(from, upstream.address));
-        let packet = Packet::new_checked(message)
-            .ok()
-            .filter(|packet| packet.flags().response);
-        let matched = packet.as_ref().map_or(QuestionMatch::No, |packet| {
-            accept::question_match(packet, &attempt.question)
-        });
-        let reason = match &packet {
-            _ if from_other => Some(Reason::ReplySource),
-            None => Some(Reason::ReplyMalformed),
-            Some(packet) if packet.id() != attempt.id => Some(Reason::ReplyId),
-            _ => match matched {
-                QuestionMatch::Exact => None,
-                QuestionMatch::OtherCase if cased => Some(Reason::ReplyCase),
-                QuestionMatch::OtherCase => None,
-                // Old servers answer EDNS with nothing but a header. That is never an answer, but
-                // reason enough to ask the same server in another way.
-                QuestionMatch::Missing if edns => None,
-                QuestionMatch::Missing | QuestionMatch::No => Some(Reason::ReplyQuestion),
-            },
-        };
-        let via_tcp = via == Via::Tcp;
-        if let Some(reason) = reason {
-            self.counters.drop(reason);
-            attempt.misses = attempt.misses.saturating_add(1);
-            let misses = attempt.misses;
-            match reason {
-                // Over TCP nobody forges blindly: the server does change letters.
-                Reason::ReplyCase if via_tcp => {
-                    upstream.changes_case(now);
-                    self.outputs
-                        .push_back(Output::Event(Event::UpstreamChangesCase(upstream.address)));
-                }
-                Reason::ReplyCase => return self.resend(now, slot, at, chosen, Via::Tcp, rng),
-                _ if via_tcp => {
-                    // On a connection of our own anything wrong is the server's fault.
-                    self.close(slot);
-                    self.blame(now, chosen, false);
-                    return self.ask_next(now, at, rng);
-                }
-                _ if misses >= MISSES_MAX => {
-                    return self.resend(now, slot, at, chosen, Via::Tcp, rng);
-                }
-                _ => return,
-            }
-        }
-        let Some(packet) = packet else { return };
-        if matched == QuestionMatch::Missing {
-            self.refuses_edns(now, chosen);
-            return self.resend(now, slot, at, chosen, via, rng);
-        }
-        if packet.flags().truncated && !via_tcp {
-            self.heard(chosen, rtt);
-            return self.resend(now, slot, at, chosen, Via::Tcp, rng);
-        }
-        let Some(question) = self.open.get(at) else {
-            return;
-        };
-        let verdict = accept::judge(
-            &packet,
-            &question.question,
-            question.dnssec_ok,
-            edns,
-            &self.config,
-        );
-        match verdict {
-            accept::Verdict::Answer(answer) => {
-                self.heard(chosen, rtt);
-                self.finish(now, at, answer);
-            }
-            accept::Verdict::Rebind(answer) => {
-                self.counters.drop(Reason::ReplyRebind);
-                self.heard(chosen, rtt);
-                self.finish(now, at, answer);
-            }
-            accept::Verdict::NoEdns => {
-                self.refuses_edns(now, chosen);
-                self.resend(now, slot, at, chosen, via, rng);
-            }
-            accept::Verdict::Failed(rcode) => {
-                self.close(slot);
-                if rcode == Rcode::SERVFAIL {
-                    // It is there, only this question failed.
-                    self.heard(chosen, rtt);
-                } else {
-                    self.blame(now, chosen, false);
-                }
-                if let Some(question) = self.open.get_mut(at) {
-                    question.said_failed = true;
-                }
-                self.ask_next(now, at, rng);
-            }
-            accept::Verdict::Dropped(reason) => {
-                self.counters.drop(reason);
-                self.close(slot);
-                self.ask_next(now, at, rng);
-            }
-        }
-    }
-
-    /// Asks the same upstream once more in another way.
-    fn resend(
-        &mut self,
-        now: Instant,
-        slot: SocketSlot,
-        at: usize,
-        chosen: usize,
-        via: Via,
-        rng: &mut dyn Rng,
-    ) {
-        self.close(slot);
-        if self
-            .open
-            .get(at)
-            .is_some_and(|question| question.sent < ATTEMPTS_PER_QUESTION_MAX)
-        {
-            self.send(now, at, chosen, via, rng);
-        } else {
-            self.ask_next(now, at, rng);
-        }
-    }
-
     /// Gives a question up.
     fn fail(&mut self, now: Instant, at: usize) {
         let Some(question) = self.open.get(at) else {
@@ -739,55 +458,6 @@ impl Forwarder {
             }
         }
         self.cache.insert(now, &question.key, answer);
-    }
-
-    /// An upstream answered.
-    fn heard(&mut self, chosen: usize, rtt: Duration) {
-        let Some(upstream) = self.upstreams.get_mut(chosen) else {
-            return;
-        };
-        if upstream.answered(rtt) {
-            self.outputs
-                .push_back(Output::Event(Event::UpstreamBack(upstream.address)));
-            self.cache.forget_failures();
-        }
-    }
-
-    /// An upstream did not answer, unless that was counted already.
-    fn blame(&mut self, now: Instant, chosen: usize, blamed: bool) {
-        let Some(upstream) = self.upstreams.get_mut(chosen).filter(|_| !blamed) else {
-            return;
-        };
-        if upstream.failed(now) {
-            self.outputs
-                .push_back(Output::Event(Event::UpstreamDown(upstream.address)));
-        }
-    }
-
-    /// Blames those who have been silent for as long as they are waited for.
-    fn blame_silent(&mut self, now: Instant, at: usize) {
-        let slots = self
-            .open
-            .get(at)
-            .map(|question| question.attempts.clone())
-            .unwrap_or_default();
-        for slot in slots {
-            let Some(attempt) = self.attempts.get_mut(slot) else {
-                continue;
-            };
-            let blamed = std::mem::replace(&mut attempt.blamed, true);
-            let chosen = attempt.upstream;
-            self.blame(now, chosen, blamed);
-        }
-    }
-
-    fn refuses_edns(&mut self, now: Instant, chosen: usize) {
-        let Some(upstream) = self.upstreams.get_mut(chosen) else {
-            return;
-        };
-        upstream.refuses_edns(now);
-        self.outputs
-            .push_back(Output::Event(Event::UpstreamRefusesEdns(upstream.address)));
     }
 
     fn close(&mut self, slot: SocketSlot) -> Option<Attempt> {
@@ -850,9 +520,4 @@ fn forget_asker(per_asker: &mut BTreeMap<IpAddr, u16>, address: IpAddr) {
 
 fn verdict(len: Option<usize>) -> Verdict {
     len.map_or(Verdict::Dropped, Verdict::Reply)
-}
-
-/// Same address and port; scope and flow label of IPv6 are not the sender's to choose.
-fn same_socket(a: SocketAddr, b: SocketAddr) -> bool {
-    a.ip().to_canonical() == b.ip().to_canonical() && a.port() == b.port()
 }

@@ -5,7 +5,7 @@ use hashbrown::HashTable;
 use lintel_wire::dns::{Class, EdnsRepr, Error, Flags, Name, Rcode, RrType, UDP_EDNS_LEN, Writer};
 
 use super::ask::{Ask, AskEdns};
-use super::forward::{Asker, SocketSlot};
+use super::io::{Asker, SocketSlot};
 
 /// Questions open at a time. A household's burst is some dozens; each costs a socket.
 pub(super) const OPEN_QUESTIONS_MAX: usize = 256;

@@ -12,7 +12,7 @@ use lintel_wire::dns::{
 use super::answer::{self, message_len_max};
 use super::ask::Ask;
 use super::config::{Config, Prefix};
-use super::forward::Transport;
+use super::io::Transport;
 use super::special::{Special, special};
 
 /// TTL of names from leases and of our own: short, since a lease can go to another device.
