@@ -12,7 +12,8 @@ use lintel_wire::nl::{Ack, Message, Messages, Reply, Writer, flags};
 use neli::consts::socket::{Msg, NlFamily};
 use neli::socket::NlSocket;
 use neli::utils::Groups;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{SetSockOpt, setsockopt, sockopt};
 
 use crate::error::{NetlinkError, Refusal};
 
@@ -48,7 +49,7 @@ impl Socket {
     /// Opens a socket of this family with extended acknowledgements and strict checking.
     ///
     /// # Errors
-    /// [`NetlinkError::Socket`]; the buffers need `CAP_NET_ADMIN`.
+    /// [`NetlinkError::Socket`].
     pub fn open(family: NlFamily) -> Result<Self, NetlinkError> {
         let inner = NlSocket::connect(family, None, Groups::empty())
             .map_err(NetlinkError::socket("opening a netlink socket"))?;
@@ -66,10 +67,20 @@ impl Socket {
             seq_next: 1,
             datagram: vec![0; DATAGRAM_BYTES_MAX],
         };
-        setsockopt(&socket, sockopt::SndBufForce, &SEND_BYTES_MAX)
-            .map_err(|e| NetlinkError::socket("sizing the send buffer")(e.into()))?;
-        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BYTES_MAX)
-            .map_err(|e| NetlinkError::socket("sizing the receive buffer")(e.into()))?;
+        force_or_ask(
+            &socket,
+            sockopt::SndBufForce,
+            sockopt::SndBuf,
+            SEND_BYTES_MAX,
+        )
+        .map_err(NetlinkError::socket("sizing the send buffer"))?;
+        force_or_ask(
+            &socket,
+            sockopt::RcvBufForce,
+            sockopt::RcvBuf,
+            RECEIVE_BYTES_MAX,
+        )
+        .map_err(NetlinkError::socket("sizing the receive buffer"))?;
         Ok(socket)
     }
 
@@ -247,6 +258,20 @@ impl Socket {
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         borrow(&self.inner)
+    }
+}
+
+/// Sizes a buffer beyond the system's limit, or up to it where that is not allowed: the box's own
+/// netd may, one inside a user namespace may not, and then large batches fail with `EMSGSIZE`.
+pub(crate) fn force_or_ask(
+    socket: &impl AsFd,
+    force: impl SetSockOpt<Val = usize>,
+    ask: impl SetSockOpt<Val = usize>,
+    bytes: usize,
+) -> io::Result<()> {
+    match setsockopt(socket, force, &bytes) {
+        Err(Errno::EPERM) => Ok(setsockopt(socket, ask, &bytes)?),
+        other => Ok(other?),
     }
 }
 
