@@ -4,6 +4,15 @@
 //! type cannot rule out (a pool outside its network) are found by validation, all at
 //! once, each with its path.
 
+mod check;
+mod parse;
+mod problem;
+mod tree;
+mod write;
+
+pub use parse::UnknownWord;
+pub use problem::Problem;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -252,22 +261,28 @@ impl Default for DnsConfig {
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamAddr(pub SocketAddr);
 
+/// The text is no resolver's address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no resolver's address")]
+pub struct NoResolver(pub String);
+
 impl FromStr for UpstreamAddr {
-    type Err = std::net::AddrParseError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    type Err = NoResolver;
+    fn from_str(text: &str) -> Result<Self, NoResolver> {
         match text.parse::<IpAddr>() {
             Ok(ip) => Ok(Self(SocketAddr::new(ip, 53))),
-            Err(_) => text.parse().map(Self),
+            Err(_) => text
+                .parse()
+                .map(Self)
+                .map_err(|_| NoResolver(text.to_owned())),
         }
     }
 }
 
 impl TryFrom<String> for UpstreamAddr {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map_err(|_| {
-            format!("{text:?} is no resolver: write an address such as 9.9.9.9 or 9.9.9.9:53")
-        })
+    type Error = NoResolver;
+    fn try_from(text: String) -> Result<Self, NoResolver> {
+        text.parse()
     }
 }
 

@@ -1,0 +1,213 @@
+//! Configuration texts: every problem at once, and what is written reads back.
+
+use lintel_model::config::Config;
+
+const BROKEN: &str = r#"
+[sytem]
+hostname = "box"
+
+[wan]
+prot = "auto"
+kind = "pppoe"
+port = "eth0"
+
+[lan]
+address = "192.168.1.1/24"
+ports = ["eth0", "a b"]
+domain = "local"
+
+[dhcp]
+enabled = "yes"
+lease_s = 5
+pool = { first = "192.168.2.100", last = "192.168.1.50" }
+
+[[dhcp.reservations]]
+mac = "02:00:5e:00:53:01"
+address = "192.168.1.1"
+
+[[dhcp.reservations]]
+mac = "02:00:5e:00:53:01"
+address = "10.0.0.1"
+name = "lintel"
+
+[[dhcp.reservations]]
+mac = "02:00:5e:00:53"
+
+[dns]
+cache_bytes_max = -1
+upstreams = ["nine.nine", "192.168.1.1"]
+
+[[dns.records]]
+name = "nas"
+type = "A"
+value = "fd00::1"
+
+[[dns.records]]
+name = "nas"
+type = "CNAME"
+value = "other.lan"
+tll = 5
+"#;
+
+/// Path and place of every problem, in order.
+fn found(text: &str) -> Vec<String> {
+    Config::parse(text)
+        .unwrap_err()
+        .iter()
+        .map(|problem| format!("{}:{} {}", problem.line, problem.column, problem.path))
+        .collect()
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_place() {
+    assert_eq!(
+        found(BROKEN),
+        [
+            "2:2 sytem",
+            "6:1 wan.prot",
+            "7:8 wan.kind",
+            "12:18 lan.ports[1]",
+            "13:10 lan.domain",
+            "16:11 dhcp.enabled",
+            "17:11 dhcp.lease_s",
+            "18:18 dhcp.pool.first",
+            "18:18 dhcp.pool.first",
+            "22:11 dhcp.reservations[0].address",
+            "25:7 dhcp.reservations[1].mac",
+            "26:11 dhcp.reservations[1].address",
+            "27:8 dhcp.reservations[1].name",
+            "29:1 dhcp.reservations[2].address",
+            "30:7 dhcp.reservations[2].mac",
+            "33:19 dns.cache_bytes_max",
+            "34:14 dns.upstreams[0]",
+            "39:9 dns.records[0].value",
+            "42:8 dns.records[1].name",
+            "45:1 dns.records[1].tll",
+        ]
+    );
+}
+
+#[test]
+fn a_problem_reads_as_compilers_print_it() {
+    let problems = Config::parse("[wan]\nprot = \"auto\"\n").unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        "2:1: wan.prot: there is no setting \"prot\"\n    hint: did you mean \"port\"?"
+    );
+    let problems = Config::parse("[lan]\naddress = \"192.168.1.1\"\n").unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        "2:11: lan.address: \"192.168.1.1\": invalid IP address syntax\n    hint: write the box's address and the network's length: \"192.168.1.1/24\""
+    );
+}
+
+#[test]
+fn broken_syntax_hides_nothing_else() {
+    let problems = found("[wan]\nport = \nkind = \"x\"\n[lan]\nprot = 1\n");
+    assert!(problems.iter().any(|p| p.starts_with("2:")), "{problems:?}");
+    assert!(
+        problems.contains(&"5:1 lan.prot".to_owned()),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn values_that_do_not_fit_together_are_refused() {
+    for (text, path) in [
+        ("[lan]\naddress = \"192.168.1.0/24\"", "lan.address"),
+        ("[lan]\naddress = \"192.168.1.255/24\"", "lan.address"),
+        ("[lan]\naddress = \"192.168.1.1/31\"", "lan.address"),
+        ("[lan]\naddress = \"10.0.0.1/7\"", "lan.address"),
+        ("[lan]\naddress = \"127.0.0.1/8\"", "lan.address"),
+        ("[lan]\naddress = \"224.0.0.1/24\"", "lan.address"),
+        (
+            "[dhcp]\npool = { first = \"192.168.1.1\", last = \"192.168.1.9\" }",
+            "dhcp.pool",
+        ),
+        (
+            "[dhcp]\npool = { first = \"192.168.1.1\" }",
+            "dhcp.pool.last",
+        ),
+        (
+            "[wan]\nport = \"eth0\"\n[lan]\nports = [\"eth0\"]",
+            "lan.ports[0]",
+        ),
+        ("[lan]\nports = [\"eth0\", \"eth0\"]", "lan.ports[1]"),
+        ("[lan]\nports = [\"br-lan\"]", "lan.ports[0]"),
+        ("[dns]\nupstreams = [\"0.0.0.0\"]", "dns.upstreams[0]"),
+        ("[dns]\nupstreams = [\"127.0.0.1\"]", "dns.upstreams[0]"),
+        (
+            "[[dns.records]]\nname = \"lintel\"\ntype = \"CNAME\"\nvalue = \"x\"",
+            "dns.records[0].name",
+        ),
+        (
+            "[[dns.records]]\nname = \"x\"\ntype = \"PTR\"\nvalue = \"x\"",
+            "dns.records[0].name",
+        ),
+        ("[system]\nhostname = \"localhost\"", "system.hostname"),
+        ("dns = 5", "dns"),
+        ("[run]\ndns_port = 80", "run.http_port"),
+        ("[run]\ndns_port = 0", "run.dns_port"),
+        ("[dhcp]\nlease_s = 99999999999999999999", "dhcp.lease_s"),
+    ] {
+        let problems = Config::parse(text).unwrap_err();
+        let paths: Vec<&str> = problems.iter().map(|p| p.path.as_str()).collect();
+        assert_eq!(paths, [path], "{text}");
+    }
+}
+
+#[test]
+fn the_run_section_is_not_for_a_box() {
+    let text = "[run]\ndns_port = 5353\n";
+    assert!(Config::parse(text).is_ok());
+    let problems = Config::parse_for_box(text).unwrap_err();
+    assert_eq!((problems[0].line, problems[0].path.as_str()), (1, "run"));
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let text = r#"
+[system]
+hostname = "attic"
+[wan]
+port = "path:pci-0000:00:03.0"
+kind = "none"
+[lan]
+address = "10.1.0.1/16"
+ports = ["eth1", "mac:02:00:5e:00:53:09"]
+domain = "home.arpa"
+[dhcp]
+enabled = false
+pool = { first = "10.1.1.0", last = "10.1.2.255" }
+[[dhcp.reservations]]
+mac = "02:00:5e:00:53:01"
+address = "10.1.0.9"
+name = "printer"
+[dns]
+upstreams = ["9.9.9.9", "[2620:fe::fe]:5353"]
+rebind_protection = false
+[[dns.records]]
+name = "nas"
+type = "TXT"
+value = "a \"quoted\" word, a \\ and a 'tick'"
+[run]
+http_port = 8080
+sandbox = false
+"#;
+    let config = Config::parse(text).unwrap();
+    assert_eq!(Config::parse(&config.to_toml()).unwrap(), config);
+    // The hand-written reader and serde's derive know the same keys.
+    assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
+    assert_eq!(toml::from_str::<Config>(text).unwrap(), config);
+    let derived = toml::to_string(&config).unwrap();
+    assert_eq!(Config::parse(&derived).unwrap(), config);
+    assert!(config.problems().is_empty());
+}
+
+#[test]
+fn the_factory_configuration_is_the_default() {
+    let factory = include_str!("../../../rootfs-overlay/etc/lintel/config.toml");
+    assert_eq!(factory, Config::default().to_toml());
+    assert_eq!(Config::parse_for_box(factory).unwrap(), Config::default());
+    assert_eq!(Config::parse("").unwrap(), Config::default());
+}
