@@ -1,1 +1,119 @@
-//! Placeholder while the crate is being written.
+//! What must survive: one SQLite database, `state/lintel.db` below the data directory.
+//!
+//! * [`Store`]: opens, checks and migrates the database; every operation is a method.
+//! * Revisions of the configuration are immutable and numbered from 1.
+//! * A binding, a revision, a session, a password is on disk when its method returns
+//!   (WAL, `synchronous=FULL`). Audit lines and the last known time are not promised: they may
+//!   miss the last moments before a power cut, and cost the flash no flush of their own.
+//! * [`Store::memory`] is the same over nothing, for a box whose disk cannot be used.
+//!
+//! One process has the database, and it keeps it locked. Nothing here deletes a database that
+//! does not open: the error says why and the owner decides.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // this crate does the disk's IO
+
+mod bindings;
+mod error;
+mod facts;
+mod people;
+mod revisions;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use bindings::BINDINGS_ENTRIES_MAX;
+pub use error::StoreError;
+pub use facts::Fact;
+pub use people::{AUDIT_LINES_MAX, AuditLine, SESSIONS_ENTRIES_MAX, SessionRow};
+pub use revisions::{REVISIONS_ENTRIES_MAX, Revision, RevisionDraft, RevisionHead, RevisionState};
+
+/// How long to wait for a lock: the process before us may still be ending.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// The open database.
+#[derive(Debug)]
+pub struct Store {
+    db: Connection,
+    /// Rows in `bindings`, so that its bound costs no count with each write.
+    bindings_count: usize,
+}
+
+impl Store {
+    /// Opens `data_dir/state/lintel.db`, makes it when it is not there, checks it and brings its
+    /// schema up to date.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let directory = data_dir.join("state");
+        let failed = |source| StoreError::Directory {
+            path: directory.clone(),
+            source,
+        };
+        std::fs::create_dir_all(&directory).map_err(failed)?;
+        let path = directory.join("lintel.db");
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&path, flags)
+            .map_err(StoreError::sql("opening the database"))?;
+        // Exclusive, so that no shared-memory file is needed beside the WAL, and so that two
+        // processes cannot both believe that they keep the state.
+        db.busy_timeout(LOCK_WAIT)
+            .and_then(|()| db.pragma_update(None, "locking_mode", "EXCLUSIVE"))
+            .and_then(|()| db.pragma_update(None, "journal_mode", "WAL"))
+            .and_then(|()| db.pragma_update(None, "wal_autocheckpoint", 256))
+            .and_then(|()| db.pragma_update(None, "journal_size_limit", 1 << 20))
+            .map_err(StoreError::sql("preparing the database"))?;
+        Self::ready(db, Some(path))
+    }
+
+    /// A database that ends with the process.
+    pub fn memory() -> Result<Self, StoreError> {
+        let db = Connection::open_in_memory().map_err(StoreError::sql("opening memory"))?;
+        Self::ready(db, None)
+    }
+
+    fn ready(mut db: Connection, path: Option<PathBuf>) -> Result<Self, StoreError> {
+        db.pragma_update(None, "temp_store", "MEMORY")
+            .and_then(|()| db.pragma_update(None, "cache_size", -1024))
+            .and_then(|()| db.pragma_update(None, "synchronous", "FULL"))
+            .map_err(StoreError::sql("preparing the database"))?;
+        if path.is_some() {
+            check(&db)?;
+        }
+        schema::migrate(&mut db)?;
+        let bindings_count = bindings::count(&db)?;
+        Ok(Self { db, bindings_count })
+    }
+
+    /// Runs `work` without a flush at its end: for what is not promised.
+    fn unpromised<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let set = |db: &Connection, value| {
+            db.pragma_update(None, "synchronous", value)
+                .map_err(StoreError::sql("setting the promise"))
+        };
+        set(&self.db, "NORMAL")?;
+        let done = work(&mut self.db);
+        set(&self.db, "FULL")?;
+        done
+    }
+}
+
+/// Reads every page once: a database that is damaged in its depth must not be trusted with new
+/// promises. About 10 ms for a household's megabyte.
+fn check(db: &Connection) -> Result<(), StoreError> {
+    let said: String = db
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(StoreError::sql("checking the database"))?;
+    if said == "ok" {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged { what: said })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Single values that outlive a boot.
+
+use lintel_model::config::PortSelector;
+use lintel_model::lease::WanLease;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Store;
+use crate::error::StoreError;
+
+/// The values there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// The WAN's lease.
+    WanLease,
+    /// Port on which a DHCP server answered.
+    DetectedWan,
+    /// Hash of the householder's password, in PHC string format.
+    Password,
+    /// Wall clock when it was last known to be right or at least running, Unix seconds.
+    LastTime,
+}
+
+impl Fact {
+    fn name(self) -> &'static str {
+        match self {
+            Self::WanLease => "wan-lease",
+            Self::DetectedWan => "detected-wan",
+            Self::Password => "password",
+            Self::LastTime => "last-time",
+        }
+    }
+}
+
+impl Store {
+    /// The WAN's lease as it was last stored.
+    pub fn wan_lease(&self) -> Result<Option<WanLease>, StoreError> {
+        self.fact(Fact::WanLease)
+    }
+
+    /// Stores the WAN's lease, or that there is none.
+    pub fn set_wan_lease(&mut self, lease: Option<&WanLease>) -> Result<(), StoreError> {
+        set(&self.db, Fact::WanLease, lease)
+    }
+
+    /// The port on which a DHCP server once answered.
+    pub fn detected_wan(&self) -> Result<Option<PortSelector>, StoreError> {
+        self.fact(Fact::DetectedWan)
+    }
+
+    /// Stores the port on which a DHCP server answered.
+    pub fn set_detected_wan(&mut self, port: Option<&PortSelector>) -> Result<(), StoreError> {
+        set(&self.db, Fact::DetectedWan, port)
+    }
+
+    /// Hash of the householder's password.
+    pub fn password(&self) -> Result<Option<String>, StoreError> {
+        self.fact(Fact::Password)
+    }
+
+    /// Stores the hash of the householder's password; every session ends in the same moment.
+    pub fn set_password(&mut self, hash: &str) -> Result<(), StoreError> {
+        let failed = StoreError::sql("storing the password");
+        let change = self.db.transaction().map_err(&failed)?;
+        set(&change, Fact::Password, Some(hash))?;
+        change
+            .execute("DELETE FROM sessions", [])
+            .map_err(&failed)?;
+        change.commit().map_err(&failed)
+    }
+
+    /// The wall clock's floor, Unix seconds.
+    pub fn last_time(&self) -> Result<Option<u64>, StoreError> {
+        self.fact(Fact::LastTime)
+    }
+
+    /// Stores the wall clock's floor; without a flush of its own.
+    pub fn set_last_time(&mut self, unix_s: u64) -> Result<(), StoreError> {
+        self.unpromised(|db| set(db, Fact::LastTime, Some(&unix_s)))
+    }
+
+    fn fact<T: DeserializeOwned>(&self, fact: Fact) -> Result<Option<T>, StoreError> {
+        let what = "reading a fact";
+        let text: Option<String> = self
+            .db
+            .query_row(
+                "SELECT value FROM facts WHERE name = ?1",
+                [fact.name()],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(StoreError::sql(what))?;
+        text.map(|text| serde_json::from_str(&text).map_err(|_| StoreError::Row { what }))
+            .transpose()
+    }
+}
+
+fn set<T: Serialize + ?Sized>(
+    db: &Connection,
+    fact: Fact,
+    value: Option<&T>,
+) -> Result<(), StoreError> {
+    let what = "storing a fact";
+    let done = match value {
+        None => db.execute("DELETE FROM facts WHERE name = ?1", [fact.name()]),
+        Some(value) => {
+            let text = serde_json::to_string(value).map_err(|_| StoreError::Row { what })?;
+            db.execute(
+                "INSERT INTO facts VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                params![fact.name(), text],
+            )
+        }
+    };
+    done.map(drop).map_err(StoreError::sql(what))
+}

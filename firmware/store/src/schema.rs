@@ -1,0 +1,69 @@
+//! The schema, as the list of migrations that lead to it. A migration that was released is
+//! never edited; what changes is the next one.
+
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+
+/// Migration `n` leads from version `n` to `n + 1`.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE revisions (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        toml TEXT NOT NULL,
+        author TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        unix_s INTEGER NOT NULL,
+        state TEXT NOT NULL DEFAULT 'stored'
+    ) STRICT;
+    CREATE TABLE bindings (
+        address INTEGER PRIMARY KEY,
+        mac BLOB NOT NULL,
+        client_id BLOB NOT NULL,
+        host_name TEXT,
+        bound_unix_s INTEGER NOT NULL,
+        expires_unix_s INTEGER NOT NULL,
+        state TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE facts (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE sessions (
+        token_sha256 BLOB PRIMARY KEY,
+        created_unix_s INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE audit (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        unix_s INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        method TEXT NOT NULL,
+        outcome TEXT NOT NULL
+    ) STRICT;
+"];
+
+/// Brings the schema up to date, one transaction a step, so that a power cut leaves a version
+/// that some firmware knows.
+pub(crate) fn migrate(db: &mut Connection) -> Result<(), StoreError> {
+    let what = "reading the schema's version";
+    let found: i64 = db
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(StoreError::sql(what))?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let Ok(done) = usize::try_from(found) else {
+        return Err(StoreError::Newer { found, known });
+    };
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    for (at, step) in MIGRATIONS.iter().enumerate().skip(done) {
+        let version = i64::try_from(at).unwrap_or(i64::MAX).saturating_add(1);
+        let failed = StoreError::sql("changing the schema");
+        let change = db.transaction().map_err(&failed)?;
+        change.execute_batch(step).map_err(&failed)?;
+        change
+            .pragma_update(None, "user_version", version)
+            .map_err(&failed)?;
+        change.commit().map_err(&failed)?;
+    }
+    Ok(())
+}
