@@ -17,17 +17,18 @@
 //! Pure: time is an argument, nothing here reads a file or a clock, and nothing panics on any
 //! value of its arguments.
 
+pub mod converge;
 mod diff;
-
+pub mod fake;
 mod notice;
 mod pool;
 mod ports;
-
 mod resolve;
 mod rule;
 pub mod ruleset;
 mod sysctls;
 mod wan;
 
+pub use converge::Converge;
 pub use diff::diff;
 pub use resolve::resolve;
