@@ -1,2 +1,106 @@
-//! Placeholder while the crate is being written.
-fn main() {}
+//! The binary: argv -> PID 1, a role, `lintel run`, the console's prompt, or the CLI.
+#![allow(clippy::disallowed_methods)] // the edge of the process
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lexopt::prelude::*;
+use lintel_model::RoleName;
+use lintel_roles::init::{self, RunArgs};
+use lintel_rt::logger;
+use lintel_rt::role::RoleContext;
+
+/// What the user wrote on the command line was wrong.
+const USAGE_EXIT: u8 = 2;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let _name = args.next();
+    let args: Vec<OsString> = args.collect();
+    // The kernel hands PID 1 the words of its command line that it does not know.
+    if std::process::id() == 1 && args.first().is_none_or(|first| first != "role") {
+        init::boot();
+    }
+    let first = args.first().and_then(|first| first.to_str());
+    match first {
+        Some("role") => role(args.get(1)),
+        Some("run") => run(args.get(1..).unwrap_or_default()),
+        _ => usage("there is no CLI yet"),
+    }
+}
+
+/// What init executes; of no use by hand, since descriptor 3 must lead to init.
+fn role(name: Option<&OsString>) -> ExitCode {
+    let name = name.and_then(|name| name.to_str()).unwrap_or_default();
+    let Ok(role) = name.parse::<RoleName>() else {
+        return usage("`role` is for init alone");
+    };
+    logger::install(log::LevelFilter::Info);
+    let result = RoleContext::from_init().and_then(|ctx| {
+        if ctx.start.test || ctx.start.run.is_some() {
+            log::set_max_level(log::LevelFilter::Debug);
+        }
+        lintel_roles::run(role, ctx)
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{}", init::shell::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[OsString]) -> ExitCode {
+    let (run_args, role) = match parse_run(args) {
+        Ok(parsed) => parsed,
+        Err(error) => return usage(&error.to_string()),
+    };
+    let result = match role {
+        None => init::run(&run_args),
+        Some(_) => return usage("a role alone is not built yet"),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&init::shell::chain(&error));
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+fn parse_run(args: &[OsString]) -> Result<(RunArgs, Option<RoleName>), lexopt::Error> {
+    let (mut config, mut data, mut run_dir, mut role) = (None, None, None, None);
+    let mut parser = lexopt::Parser::from_args(args);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("config") => config = Some(PathBuf::from(parser.value()?)),
+            Long("data") => data = Some(PathBuf::from(parser.value()?)),
+            Long("run-dir") => run_dir = Some(PathBuf::from(parser.value()?)),
+            Value(name) if role.is_none() => role = Some(name.parse::<RoleName>()?),
+            arg => return Err(arg.unexpected()),
+        }
+    }
+    let args = RunArgs {
+        config: config.ok_or("--config FILE is missing")?,
+        data: data.ok_or("--data DIR is missing")?,
+        run_dir,
+        exe: None,
+        roles: None,
+    };
+    Ok((args, role))
+}
+
+fn usage(problem: &str) -> ExitCode {
+    say(&format!(
+        "{problem}\nusage: lintel run [ROLE] --config FILE --data DIR [--run-dir DIR]"
+    ));
+    ExitCode::from(USAGE_EXIT)
+}
+
+fn say(text: &str) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(std::io::stderr(), "lintel: {text}");
+}

@@ -6,16 +6,18 @@
 //! and its sessions begin again with snapshots.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // shells do the IO
 
+pub mod init;
+pub mod netd;
+
 use lintel_model::RoleName;
 use lintel_rt::role::{RoleContext, RoleError};
 
 /// Runs a role to its end.
 pub fn run(role: RoleName, ctx: RoleContext) -> Result<(), RoleError> {
-    let _ = ctx;
     match role {
+        RoleName::Netd => netd::main(ctx),
         // One line per role; init is no role that init spawns.
         RoleName::Init
-        | RoleName::Netd
         | RoleName::Controld
         | RoleName::Wand
         | RoleName::Dnsd

@@ -2,9 +2,11 @@
 //!
 //! * [`clock`]: the only place that reads a clock.
 //! * [`poller`]: one epoll per role; one thread.
+//! * [`datagrams`]: many datagrams in one call, with packet info.
 //! * [`channel`]: typed messages and descriptors over SOCK_SEQPACKET.
 //! * [`role`]: how a role comes to life and talks to init.
 //! * [`table`]: what each role is and keeps; [`spawn`], [`sandbox`]: how that is enforced.
+//! * [`device`]: devices that init drives by ioctl.
 //! * [`escape`]: what the escape test tries from inside a role.
 //! * [`sockets`]: the wildcard sockets that init opens for roles.
 //! * [`logger`]: log lines of a role, for init.
@@ -13,6 +15,8 @@
 
 pub mod channel;
 pub mod clock;
+pub mod datagrams;
+pub mod device;
 pub mod escape;
 pub mod logger;
 pub mod poller;

@@ -53,3 +53,41 @@ pub fn level_word(level: Level) -> &'static str {
         Level::Debug | Level::Trace => "debug",
     }
 }
+
+/// Lines of init itself wait here until its loop takes them.
+static OWN_LINES: std::sync::Mutex<Vec<(Level, String)>> = std::sync::Mutex::new(Vec::new());
+/// More would mean that the loop does not run.
+const OWN_LINES_MAX: usize = 1024;
+
+struct OwnLog;
+
+impl Log for OwnLog {
+    fn enabled(&self, _: &Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record) {
+        if let Ok(mut lines) = OWN_LINES.lock()
+            && lines.len() < OWN_LINES_MAX
+        {
+            lines.push((record.level(), record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Installs init's logger: what it says goes through its own ring like everybody's lines.
+pub fn install_for_init(level: LevelFilter) {
+    // A second install keeps the first: the same logger.
+    let _ = log::set_logger(&OwnLog);
+    log::set_max_level(level);
+}
+
+/// What init said since the last call.
+pub fn take_own_lines() -> Vec<(Level, String)> {
+    OWN_LINES
+        .lock()
+        .map(|mut lines| std::mem::take(&mut *lines))
+        .unwrap_or_default()
+}

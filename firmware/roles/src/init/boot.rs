@@ -1,0 +1,327 @@
+//! PID 1: from the kernel's first exec to the loop, and from its end to reboot(2).
+//!
+//! Every step may fail and none may end the process: a panic here is a kernel panic. The box
+//! comes up with what works, and says the rest.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use embassy_time::Duration;
+use lintel_ipc::init::Start;
+use lintel_model::RoleName;
+use lintel_model::board::BoardSpec;
+use lintel_model::facts::DataState;
+use lintel_rt::clock::Clock;
+use lintel_rt::device::Watchdog;
+use lintel_rt::logger;
+use lintel_rt::sockets::Addresses;
+use lintel_rt::spawn::Isolation;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::stat::Mode;
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_settime};
+
+use super::chores::{Chores, Screen};
+use super::cmdline::KernelCommandLine;
+use super::console::Consoles;
+use super::data;
+use super::log_files::LogFiles;
+use super::shell::{End, Setup, Shell, chain};
+
+const DATA_DIR: &str = "/data";
+const RUN_DIR: &str = "/run/lintel";
+const FACTORY_CONFIG: &str = "/etc/lintel/config.toml";
+const BOARD: &str = "/etc/lintel/board.toml";
+/// Disks on slow buses come up after init; a box with a disk has it by then.
+const DATA_WAIT_MAX: Duration = Duration::from_secs(5);
+const DATA_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(50);
+/// When nothing works at all, the box tries again after this long.
+const LAST_RESORT_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Runs the box. Does not return: there is nothing to return to.
+pub fn boot() -> ! {
+    let mut console = early_console();
+    say(&mut console, "init started");
+    logger::install_for_init(log::LevelFilter::Info);
+    mount_early();
+    console = open_console().or(console);
+    let watchdog = arm_watchdog();
+    mount_rest();
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let line = KernelCommandLine::parse(&line);
+    if line.test {
+        log::set_max_level(log::LevelFilter::Debug);
+    }
+    set_sysctls();
+    let data = open_data(&line);
+    set_clock_floor(data.is_ok().then_some(Path::new(DATA_DIR)));
+    let mut setup = setup(&line, &data);
+    setup.chores.watchdog = watchdog;
+    setup.chores.screen = Screen::Console(console);
+    let end = match Shell::new(setup) {
+        Ok(mut shell) => {
+            for error in shell.open_sockets() {
+                log::error!("{}", chain(&error));
+            }
+            let end = shell.run();
+            (end, shell.into_watchdog())
+        }
+        Err(error) => {
+            // Without signals or epoll there is no supervising: start over.
+            let mut console = open_console();
+            say(&mut console, &format!("init cannot run: {error}"));
+            std::thread::sleep(LAST_RESORT_PAUSE);
+            (End::Reboot, None)
+        }
+    };
+    end_box(end.0, end.1, data.is_ok())
+}
+
+/// What the kernel gave as standard error: /dev/console of the initramfs.
+fn early_console() -> Option<File> {
+    use std::os::fd::AsFd;
+    io::stderr()
+        .as_fd()
+        .try_clone_to_owned()
+        .ok()
+        .map(File::from)
+}
+
+/// Non-blocking, so that a serial line that takes nothing holds nobody.
+fn open_console() -> Option<File> {
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
+        .open("/dev/console")
+        .ok()
+}
+
+fn say(console: &mut Option<File>, text: &str) {
+    if let Some(console) = console {
+        let _ = write!(console, "lintel: {text}\r\n");
+    }
+}
+
+/// What the watchdog needs: devices and their classes.
+fn mount_early() {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount_one("devtmpfs", "/dev", flags, "mode=0755");
+    mount_one("proc", "/proc", flags | MsFlags::MS_NODEV, "");
+    mount_one("sysfs", "/sys", flags | MsFlags::MS_NODEV, "");
+}
+
+fn mount_rest() {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount_one("tmpfs", "/run", flags, "mode=0755,size=8m");
+    mount_one("tmpfs", "/tmp", flags, "mode=1777,size=8m");
+    mount_one("cgroup2", "/sys/fs/cgroup", flags, "");
+    if let Err(error) = fs::create_dir_all(RUN_DIR) {
+        log::error!("{RUN_DIR} could not be made: {error}");
+    }
+}
+
+fn mount_one(kind: &str, place: &str, flags: MsFlags, options: &str) {
+    let _ = nix::unistd::mkdir(place, Mode::from_bits_truncate(0o755));
+    match mount(Some(kind), place, Some(kind), flags, Some(options)) {
+        // EBUSY: the kernel has mounted it already.
+        Ok(()) | Err(nix::errno::Errno::EBUSY) => {}
+        Err(errno) => log::error!("mounting {place} failed: {errno}"),
+    }
+}
+
+/// Before anything that can hang.
+fn arm_watchdog() -> Option<Watchdog> {
+    match Watchdog::arm_best() {
+        Ok(Some(watchdog)) => {
+            log::info!("watchdog: {}", watchdog.identity);
+            Some(watchdog)
+        }
+        Ok(None) => {
+            log::warn!("this machine has no watchdog");
+            None
+        }
+        Err(error) => {
+            log::warn!("no watchdog: {error}");
+            None
+        }
+    }
+}
+
+/// Until netd's first batch is in, nothing is forwarded and no advertisement is believed.
+fn set_sysctls() {
+    for (name, value) in [
+        ("net/ipv4/ip_forward", "0"),
+        ("net/ipv6/conf/all/forwarding", "0"),
+        ("net/ipv6/conf/default/accept_ra", "0"),
+        ("net/ipv6/conf/all/accept_ra", "0"),
+        ("net/ipv4/conf/default/accept_redirects", "0"),
+        ("net/ipv4/conf/all/accept_redirects", "0"),
+        ("net/ipv6/conf/default/accept_redirects", "0"),
+        ("net/ipv4/conf/default/send_redirects", "0"),
+        ("net/ipv4/conf/default/arp_ignore", "1"),
+        ("net/ipv4/conf/default/arp_announce", "2"),
+        ("kernel/kptr_restrict", "2"),
+        ("kernel/dmesg_restrict", "1"),
+        ("kernel/panic", "5"),
+        ("kernel/panic_on_oops", "1"),
+        ("kernel/hostname", "lintel"),
+    ] {
+        if let Err(error) = fs::write(Path::new("/proc/sys").join(name), value) {
+            log::warn!("{name} could not be set: {error}");
+        }
+    }
+}
+
+fn open_data(line: &KernelCommandLine) -> Result<(), data::DataError> {
+    let result = match line.data.as_deref() {
+        Some("none") => Err(data::DataError::NotFound),
+        Some(device) => data::mount_device(Path::new(device), Path::new(DATA_DIR)),
+        None => match wait_for_device() {
+            Some(device) => data::mount_device(&device, Path::new(DATA_DIR)),
+            None => Err(data::DataError::NotFound),
+        },
+    };
+    match &result {
+        Ok(()) => match data::load_seed(Path::new(DATA_DIR)) {
+            Ok(true) => {}
+            Ok(false) => log::info!("no seed of an earlier boot"),
+            Err(error) => log::warn!("the seed was not loaded: {error}"),
+        },
+        Err(error) => log::error!("/data: {}", chain(error)),
+    }
+    result
+}
+
+fn wait_for_device() -> Option<PathBuf> {
+    let end = Clock.now() + DATA_WAIT_MAX;
+    loop {
+        if let Some(device) = data::find_device() {
+            return Some(device);
+        }
+        if Clock.now() >= end {
+            return None;
+        }
+        std::thread::sleep(DATA_LOOK_EVERY);
+    }
+}
+
+/// The clock is never before the source was written, nor before it was last kept.
+fn set_clock_floor(data_dir: Option<&Path>) {
+    let source: u64 = option_env!("LINTEL_SOURCE_TIME")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    let kept = data_dir.and_then(data::kept_clock).unwrap_or(0);
+    let floor = source.max(kept);
+    if Clock.unix_s() >= floor {
+        return;
+    }
+    let Ok(seconds) = floor.try_into() else {
+        return;
+    };
+    match clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds, 0)) {
+        Ok(()) => log::info!("the clock was behind its floor and stands at {floor} now"),
+        Err(errno) => log::warn!("the clock could not be set: {errno}"),
+    }
+}
+
+fn setup(line: &KernelCommandLine, data: &Result<(), data::DataError>) -> Setup {
+    let data_dir = PathBuf::from(DATA_DIR);
+    let run_dir = PathBuf::from(RUN_DIR);
+    let exe = super::exe();
+    let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
+    let good = data.is_ok();
+    let start = Start {
+        role: RoleName::Init,
+        run: None,
+        data: match data {
+            Ok(()) => DataState::Good,
+            Err(error) => DataState::Failed {
+                reason: chain(error),
+            },
+        },
+        board: board(line),
+        factory_config: read_or_say(FACTORY_CONFIG),
+        version: super::version(),
+        boot_id: super::boot_id(),
+        sockets: Vec::new(),
+        test: line.test,
+        data_dir: data_dir.clone(),
+        run_dir: run_dir.clone(),
+    };
+    let mut chores = Chores::default();
+    chores.consoles = Some(Consoles::new(
+        exe.clone(),
+        run_dir.clone(),
+        &active,
+        Clock.now(),
+    ));
+    chores.data_dir = good.then(|| data_dir.clone());
+    Setup {
+        roles: RoleName::SPAWNED.to_vec(),
+        isolation: Isolation::Boot,
+        addresses: Addresses {
+            address: std::net::Ipv4Addr::UNSPECIFIED.into(),
+            dns_port: 53,
+            dhcp_port: 67,
+            http_port: 80,
+            https_port: 443,
+            run_dir,
+        },
+        files: good.then(|| LogFiles::new(&data_dir)),
+        chores,
+        exe,
+        start,
+    }
+}
+
+fn board(line: &KernelCommandLine) -> BoardSpec {
+    let mut board: BoardSpec = toml::from_str(&read_or_say(BOARD)).unwrap_or_else(|error| {
+        log::warn!("{BOARD}: {error}");
+        BoardSpec::default()
+    });
+    if line.wan.is_some() {
+        board.wan_path.clone_from(&line.wan);
+    }
+    board
+}
+
+fn read_or_say(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| {
+        log::warn!("{path}: {error}");
+        String::new()
+    })
+}
+
+/// Everything has stopped: keep what is to be kept, and go.
+fn end_box(end: End, watchdog: Option<Watchdog>, data_good: bool) -> ! {
+    let data_dir = Path::new(DATA_DIR);
+    if data_good {
+        let _ = data::keep_clock(data_dir, Clock.unix_s());
+        let _ = data::save_seed(data_dir);
+    }
+    nix::unistd::sync();
+    if data_good && umount2(data_dir, MntFlags::empty()).is_err() {
+        // Somebody holds it: read-only is as good for the next boot.
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        let _ = mount(None::<&str>, data_dir, None::<&str>, flags, None::<&str>);
+    }
+    let mut console = open_console();
+    say(&mut console, "ended in order");
+    // Armed until here, so that a hang above is a reset.
+    if let Some(watchdog) = watchdog {
+        let _ = watchdog.disarm();
+    }
+    let mode = match end {
+        End::PowerOff => RebootMode::RB_POWER_OFF,
+        End::Stop | End::Reboot | End::ResetData => RebootMode::RB_AUTOBOOT,
+    };
+    loop {
+        let _ = reboot(mode);
+        // Not reached while the kernel is well; PID 1 must not return.
+        std::thread::sleep(LAST_RESORT_PAUSE);
+        let _ = reboot(RebootMode::RB_AUTOBOOT);
+    }
+}

@@ -1,0 +1,43 @@
+//! The kernel's command line: the few words that are ours.
+
+/// What the command line says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KernelCommandLine {
+    /// `lintel.test=1`: this boot is a test.
+    pub test: bool,
+    /// `lintel.data=/dev/vda` names the device of /data, `lintel.data=none` says that there is
+    /// none and not to wait for one.
+    pub data: Option<String>,
+    /// `lintel.wan=pci-0000:00:03.0`: bus path of the port labelled WAN.
+    pub wan: Option<String>,
+}
+
+impl KernelCommandLine {
+    /// Reads /proc/cmdline's text. Words of others are passed over.
+    pub fn parse(text: &str) -> Self {
+        let mut found = Self::default();
+        for word in text.split_whitespace() {
+            match word.split_once('=') {
+                Some(("lintel.test", value)) => found.test = value == "1",
+                Some(("lintel.data", value)) => found.data = Some(value.to_owned()),
+                Some(("lintel.wan", value)) => found.wan = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_words_are_found_among_others() {
+        let line = KernelCommandLine::parse("console=ttyS0 lintel.test=1 quiet lintel.data=none\n");
+        assert!(line.test);
+        assert_eq!(line.data.as_deref(), Some("none"));
+        assert!(!KernelCommandLine::parse("lintel.test=0").test);
+        assert!(!KernelCommandLine::parse("lintel.tested=1 test=1").test);
+    }
+}

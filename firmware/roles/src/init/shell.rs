@@ -1,0 +1,731 @@
+//! The loop around [`Supervisor`]: processes, channels, pipes, signals, logs.
+//!
+//! Nothing in here may end PID 1: what fails is logged, and the loop goes on.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use embassy_time::{Duration, Instant};
+use lintel_ipc::init::{
+    ChannelKind, FromInit, InitReply, InitRequest, LogLine, ServiceStatus, SocketName, Start,
+    ToInit,
+};
+use lintel_model::RoleName;
+use lintel_rt::channel::{self, Channel, ChannelError};
+use lintel_rt::clock::Clock;
+use lintel_rt::logger;
+use lintel_rt::poller::{Event, Interest, Poller, Token};
+use lintel_rt::sockets::{self, Addresses};
+use lintel_rt::spawn::{self, Isolation};
+use lintel_rt::table::{RolePolicy, policy};
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::chores::Chores;
+use super::log_files::{CRASH_LINES, LogFiles};
+use super::logs::{Lines, Logs};
+use super::supervise::{Input, Output, Supervisor};
+
+/// Log lines handed to controld at once, so that a reply stays far below a message's bound.
+const REPLY_LINES_MAX: usize = 2_000;
+/// Messages taken from one role before the others have their turn.
+const MESSAGES_A_TURN: usize = 64;
+/// Octets taken from one role's pipe before the others have their turn: a role that writes
+/// without end is slowed down by its own pipe.
+const LOG_BYTES_A_TURN: usize = 16 << 10;
+/// The wait when the kernel refuses to wait, so that the loop does not spin.
+const POLL_FAILED_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+const SIGNALS: Token = 0;
+const CHANNEL: Token = 0x100;
+const PIPE: Token = 0x200;
+
+/// How the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// A signal asked for it.
+    Stop,
+    /// Start the box again.
+    Reboot,
+    /// Switch it off.
+    PowerOff,
+    /// Make /data anew, then start again.
+    ResetData,
+}
+
+/// What differs between a box and `lintel run`.
+#[derive(Debug)]
+pub struct Setup {
+    /// The binary to execute.
+    pub exe: PathBuf,
+    /// The roles to start.
+    pub roles: Vec<RoleName>,
+    /// How far roles are kept apart.
+    pub isolation: Isolation,
+    /// What each role is told; its name and sockets are filled in.
+    pub start: Start,
+    /// Where wildcard sockets are bound.
+    pub addresses: Addresses,
+    /// Files for logs, when there is a disk for them.
+    pub files: Option<LogFiles>,
+    /// What a box does beside its roles.
+    pub chores: Chores,
+}
+
+/// init's loop.
+#[derive(Debug)]
+pub struct Shell {
+    setup: Setup,
+    clock: Clock,
+    poller: Poller,
+    signals: SignalFd,
+    supervisor: Supervisor,
+    seats: Vec<Seat>,
+    sockets: BTreeMap<SocketName, OwnedFd>,
+    logs: Logs,
+    crashes: u32,
+    end: Option<End>,
+    ended: bool,
+}
+
+/// What init holds of one role.
+#[derive(Debug)]
+struct Seat {
+    role: RoleName,
+    channel: Option<Channel<FromInit, ToInit>>,
+    /// The channel is watched for writing too.
+    watched_for_write: bool,
+    pipe: Option<std::fs::File>,
+    lines: Lines,
+    /// Requests of a role that may not ask.
+    refused_requests: u64,
+}
+
+/// Blocks the signals that the loop reads, for this process alone: a child starts with none
+/// blocked. To be called before anything is spawned.
+fn signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGCHLD,
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGPWR,
+    ] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    Ok(SignalFd::with_flags(&set, flags)?)
+}
+
+impl Shell {
+    /// A shell whose roles start with the first turn of the loop.
+    pub fn new(setup: Setup) -> io::Result<Self> {
+        spawn::reserve_init_fd()?;
+        let signals = signals()?;
+        let poller = Poller::new()?;
+        poller.add(&signals, SIGNALS, Interest::READ)?;
+        let clock = Clock;
+        let seats = setup.roles.iter().map(|&role| Seat::new(role)).collect();
+        Ok(Self {
+            supervisor: Supervisor::new(clock.now(), &setup.roles),
+            setup,
+            clock,
+            poller,
+            signals,
+            seats,
+            sockets: BTreeMap::new(),
+            logs: Logs::default(),
+            crashes: 0,
+            end: None,
+            ended: false,
+        })
+    }
+
+    /// Opens the sockets of the roles that are not open yet, and names those that cannot be.
+    pub fn open_sockets(&mut self) -> Vec<sockets::SocketError> {
+        let mut errors = Vec::new();
+        for role in self.setup.roles.clone() {
+            for &name in policy(role).map_or(&[][..], |policy| policy.sockets) {
+                if let Err(error) = self.open_socket(name) {
+                    errors.push(error);
+                }
+            }
+        }
+        errors
+    }
+
+    /// Runs until a signal or controld ends it.
+    pub fn run(&mut self) -> End {
+        let mut events = Vec::new();
+        while !self.ended {
+            let now = self.clock.now();
+            self.supervisor.handle_timeout(now);
+            self.do_outputs();
+            self.do_chores(now);
+            self.take_own_lines();
+            let deadline = [
+                self.supervisor.timeout(),
+                self.setup.files.as_ref().and_then(LogFiles::timeout),
+                self.setup.chores.timeout(),
+            ]
+            .into_iter()
+            .flatten()
+            .min();
+            if self.ended {
+                break;
+            }
+            if let Err(error) = self.poller.wait(deadline, &mut events) {
+                log::error!("waiting for events failed: {error}");
+                std::thread::sleep(POLL_FAILED_PAUSE);
+            }
+            for event in &events {
+                self.on_event(*event);
+            }
+        }
+        self.take_own_lines();
+        self.flush_files();
+        self.end.unwrap_or(End::Stop)
+    }
+
+    /// The armed watchdog, for the time between the loop and reboot(2).
+    pub fn into_watchdog(self) -> Option<lintel_rt::device::Watchdog> {
+        self.setup.chores.watchdog
+    }
+
+    fn do_chores(&mut self, now: Instant) {
+        if let Some(state) = self.setup.chores.run(now) {
+            log::error!("/data changed its state: {state:?}");
+            self.setup.start.data = state.clone();
+            for role in self.setup.roles.clone() {
+                self.send(role, &FromInit::Data(state.clone()), Vec::new());
+            }
+        }
+        let due = self.setup.files.as_ref().and_then(LogFiles::timeout);
+        if due.is_some_and(|at| at <= now) {
+            self.flush_files();
+        }
+    }
+
+    fn flush_files(&mut self) {
+        if let Some(files) = &mut self.setup.files
+            && let Err(error) = files.flush()
+        {
+            // Through the ring and the console only: the file is what fails.
+            self.setup
+                .chores
+                .say("warn", &format!("log files: {error}"));
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let seat = |base: Token| usize::try_from(event.token.wrapping_sub(base)).unwrap_or(0);
+        match event.token {
+            SIGNALS => self.on_signals(),
+            CHANNEL..PIPE => self.on_channel(seat(CHANNEL), event),
+            _ => self.on_pipe(seat(PIPE)),
+        }
+    }
+
+    fn on_signals(&mut self) {
+        loop {
+            match self.signals.read_signal() {
+                Ok(Some(info)) => match Signal::try_from(info.ssi_signo as i32) {
+                    Ok(Signal::SIGCHLD) => {}
+                    // busybox' and the kernel's words for PID 1: Ctrl-Alt-Del, power failing.
+                    Ok(Signal::SIGPWR) => self.finish(End::PowerOff),
+                    Ok(Signal::SIGINT) if self.setup.isolation == Isolation::Boot => {
+                        self.finish(End::Reboot);
+                    }
+                    _ => self.finish(End::Stop),
+                },
+                Ok(None) => break,
+                Err(error) => {
+                    log::error!("reading signals failed: {error}");
+                    break;
+                }
+            }
+        }
+        // Signals of the same number merge, so every child is asked about each time.
+        self.reap();
+    }
+
+    /// Takes every dead child, orphans of others included.
+    fn reap(&mut self) {
+        loop {
+            let (pid, how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, status)) => (pid, exit_words(status)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("killed by {signal}")),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
+                Ok(_) => continue,
+                Err(errno) => {
+                    log::error!("waiting for children failed: {errno}");
+                    break;
+                }
+            };
+            let pid = pid.as_raw().unsigned_abs();
+            if self.setup.chores.on_exit(pid, self.clock.now()) {
+                continue;
+            }
+            let role = self
+                .seats
+                .iter()
+                .position(|seat| self.supervisor.pid(seat.role) == Some(pid));
+            if let Some(at) = role {
+                // Its last words are still in the pipe.
+                while self.read_pipe(at) {}
+                self.clear_seat(at);
+            }
+            let now = self.clock.now();
+            self.supervisor
+                .handle_input(now, Input::Exited { pid, how });
+        }
+        self.do_outputs();
+    }
+
+    fn clear_seat(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at) else {
+            return;
+        };
+        let role = seat.role;
+        let rest = seat.lines.finish();
+        seat.channel = None;
+        seat.pipe = None;
+        if let Some((level, text)) = rest {
+            self.add_line(role, level, text);
+        }
+    }
+
+    fn do_outputs(&mut self) {
+        while let Some(output) = self.supervisor.poll_output() {
+            match output {
+                Output::Spawn(role) => self.spawn(role),
+                Output::Connect { one, other, kind } => self.connect(one, other, kind),
+                Output::Ping { role, n } => self.send(role, &FromInit::Ping { n }, Vec::new()),
+                Output::Stop(role) => self.send(role, &FromInit::Stop, Vec::new()),
+                Output::Kill { role, pid, why } => {
+                    log::warn!("{role} is killed: {why}");
+                    let pid = Pid::from_raw(pid.try_into().unwrap_or(0));
+                    // 0 would be our own group; a pid of ours is never that.
+                    if pid.as_raw() > 0
+                        && let Err(errno) = kill(pid, Signal::SIGKILL)
+                    {
+                        log::error!("killing {role} failed: {errno}");
+                    }
+                }
+                Output::Crashed {
+                    role,
+                    pid,
+                    how,
+                    pause,
+                } => self.on_crash(role, pid, &how, pause),
+                Output::AllReady => self.on_all_ready(),
+                Output::AllStopped => self.ended = true,
+            }
+        }
+    }
+
+    fn on_all_ready(&mut self) {
+        log::info!("ready");
+        if self.setup.start.test {
+            for role in self.setup.roles.clone() {
+                self.send(role, &FromInit::Probe, Vec::new());
+            }
+        }
+    }
+
+    fn on_crash(&mut self, role: RoleName, pid: u32, how: &str, pause: Duration) {
+        log::error!(
+            "{role} (process {pid}) ended: {how}; it starts again in {} ms",
+            pause.as_millis()
+        );
+        self.take_own_lines();
+        let last = self.logs.newest(Some(role), CRASH_LINES);
+        self.crashes += 1;
+        let name = format!(
+            "{}-{:03}-{role}.txt",
+            self.setup.start.boot_id.get(..8).unwrap_or("boot"),
+            self.crashes
+        );
+        let now = self.clock.now();
+        if let Some(files) = &mut self.setup.files
+            && let Err(error) = files.crash(now, role, &name, how, &last)
+        {
+            log::warn!("the crash record could not be kept: {error}");
+        }
+    }
+
+    fn spawn(&mut self, role: RoleName) {
+        let now = self.clock.now();
+        let input = match self.try_spawn(role) {
+            Ok(pid) => Input::Spawned { role, pid },
+            Err(error) => {
+                log::error!("{role} could not be started: {error}");
+                let why = format!("not started: {error}");
+                Input::NotSpawned { role, why }
+            }
+        };
+        self.supervisor.handle_input(now, input);
+    }
+
+    fn try_spawn(&mut self, role: RoleName) -> io::Result<u32> {
+        let policy: &'static RolePolicy =
+            policy(role).ok_or_else(|| io::Error::other("it has no policy"))?;
+        let mut names = Vec::new();
+        let mut fds = Vec::new();
+        for &name in policy.sockets {
+            match self.open_socket(name) {
+                Ok(fd) => {
+                    names.push(name);
+                    fds.push(fd);
+                }
+                Err(error) => log::error!("{role} starts without a socket: {}", chain(&error)),
+            }
+        }
+        let (ours, theirs) = channel::pair()?;
+        let (log_write, log_read) = spawn::log_pipe()?;
+        let mut channel: Channel<FromInit, ToInit> = Channel::new(ours)?;
+        let start = Start {
+            role,
+            sockets: names,
+            ..self.setup.start.clone()
+        };
+        channel
+            .send_with(&FromInit::Start(Box::new(start)), fds)
+            .map_err(io::Error::other)?;
+        let at = self
+            .seats
+            .iter()
+            .position(|seat| seat.role == role)
+            .ok_or_else(|| io::Error::other("it has no seat"))?;
+        let interest = Interest {
+            read: true,
+            write: channel.wants_write(),
+        };
+        self.poller.add(&channel, CHANNEL + at as Token, interest)?;
+        self.poller
+            .add(&log_read, PIPE + at as Token, Interest::READ)?;
+        let pid = spawn::spawn(
+            &self.setup.exe,
+            policy,
+            self.setup.isolation,
+            theirs,
+            log_write,
+        )?;
+        if let Some(seat) = self.seats.get_mut(at) {
+            seat.watched_for_write = interest.write;
+            seat.channel = Some(channel);
+            seat.pipe = Some(log_read.into());
+            seat.lines = Lines::default();
+        }
+        Ok(pid)
+    }
+
+    /// A copy of a wildcard socket, which is opened at its first use and stays open while its
+    /// role is away, so that nobody else takes the port.
+    fn open_socket(&mut self, name: SocketName) -> Result<OwnedFd, sockets::SocketError> {
+        let failed = |source| sockets::SocketError {
+            name,
+            place: "a copy".to_owned(),
+            source,
+        };
+        if let Some(fd) = self.sockets.get(&name) {
+            return fd.try_clone().map_err(failed);
+        }
+        let fd = sockets::open(name, &self.setup.addresses)?;
+        let copy = fd.try_clone().map_err(failed)?;
+        self.sockets.insert(name, fd);
+        Ok(copy)
+    }
+
+    fn connect(&mut self, one: RoleName, other: RoleName, kind: ChannelKind) {
+        let (first, second) = match channel::pair() {
+            Ok(ends) => ends,
+            Err(error) => {
+                log::error!("no pair for {one} and {other}: {error}");
+                return;
+            }
+        };
+        let message = |with| FromInit::Channel { with, kind };
+        self.send(one, &message(other), vec![first]);
+        self.send(other, &message(one), vec![second]);
+    }
+
+    /// Never blocks: a role that lets its queue fill is killed, and starts again in order.
+    fn send(&mut self, role: RoleName, message: &FromInit, fds: Vec<OwnedFd>) {
+        let Some(at) = self.seats.iter().position(|seat| seat.role == role) else {
+            return;
+        };
+        let Some(seat) = self.seats.get_mut(at) else {
+            return;
+        };
+        let Some(channel) = &mut seat.channel else {
+            return;
+        };
+        match channel.send_with(message, fds) {
+            Ok(()) => self.watch(at),
+            Err(error) => self.on_channel_error(at, &error),
+        }
+    }
+
+    /// Watches a channel for writing exactly while something waits in it.
+    fn watch(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at) else {
+            return;
+        };
+        let Some(channel) = &seat.channel else { return };
+        let write = channel.wants_write();
+        if write != seat.watched_for_write {
+            seat.watched_for_write = write;
+            let interest = Interest { read: true, write };
+            let token = CHANNEL + at as Token;
+            if let Err(error) = self.poller.modify(channel, token, interest) {
+                log::error!("watching {} failed: {error}", seat.role);
+            }
+        }
+    }
+
+    fn on_channel(&mut self, at: usize, event: Event) {
+        if event.writable
+            && let Some(channel) = self.seats.get_mut(at).and_then(|s| s.channel.as_mut())
+        {
+            match channel.flush() {
+                Ok(()) => self.watch(at),
+                Err(error) => self.on_channel_error(at, &error),
+            }
+        }
+        for _ in 0..MESSAGES_A_TURN {
+            let Some(seat) = self.seats.get_mut(at) else {
+                return;
+            };
+            let role = seat.role;
+            let Some(channel) = &mut seat.channel else {
+                return;
+            };
+            match channel.recv() {
+                // Descriptors that come along are closed: no message of a role carries any.
+                Ok(Some((message, _))) => self.on_message(at, role, message),
+                Ok(None) => return,
+                Err(error) => return self.on_channel_error(at, &error),
+            }
+        }
+    }
+
+    fn on_channel_error(&mut self, at: usize, error: &ChannelError) {
+        let Some(seat) = self.seats.get_mut(at) else {
+            return;
+        };
+        let role = seat.role;
+        seat.channel = None;
+        // A role that ends closes its channel first; the reaping says how it ended. A role
+        // that lives on without a channel is killed.
+        let now = self.clock.now();
+        self.reap();
+        if self.supervisor.pid(role).is_some() && seat_is_empty(&self.seats, at) {
+            let why = match error {
+                ChannelError::Closed => "it closed its channel".to_owned(),
+                error => format!("its channel failed: {}", chain(error)),
+            };
+            self.supervisor
+                .handle_input(now, Input::Unreachable { role, why });
+            self.do_outputs();
+        }
+    }
+
+    fn on_message(&mut self, at: usize, role: RoleName, message: ToInit) {
+        let now = self.clock.now();
+        match message {
+            ToInit::Ready => {
+                log::info!("{role} is ready");
+                self.supervisor.handle_input(now, Input::Ready(role));
+                self.do_outputs();
+            }
+            ToInit::Pong { n } => self.supervisor.handle_input(now, Input::Pong { role, n }),
+            ToInit::Probed { probe, allowed } if self.setup.start.test => {
+                let word = if allowed { "ALLOWED" } else { "refused" };
+                let by_design = policy(role)
+                    .is_some_and(|policy| policy.escapes_allowed.contains(&probe.as_str()));
+                let note = if by_design { " by design" } else { "" };
+                log::info!("escape {role} {probe} {word}{note}");
+            }
+            ToInit::Request { id, request } if role == RoleName::Controld => {
+                let reply = self.on_request(request);
+                self.send(role, &FromInit::Reply { id, reply }, Vec::new());
+            }
+            ToInit::Probed { .. } | ToInit::Request { .. } => {
+                if let Some(seat) = self.seats.get_mut(at) {
+                    seat.refused_requests += 1;
+                    if seat.refused_requests.is_power_of_two() {
+                        log::warn!("{role} sent what only another may send");
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: InitRequest) -> InitReply {
+        match request {
+            InitRequest::Services => InitReply::Services(self.services()),
+            InitRequest::Logs { role, lines_max } => {
+                self.take_own_lines();
+                let lines_max = usize::try_from(lines_max).unwrap_or(REPLY_LINES_MAX);
+                InitReply::Logs(self.logs.newest(role, lines_max.min(REPLY_LINES_MAX)))
+            }
+            InitRequest::Restart { role } if self.setup.roles.contains(&role) => {
+                log::info!("{role} is restarted on request");
+                let now = self.clock.now();
+                self.supervisor.handle_input(now, Input::Restart(role));
+                InitReply::Done
+            }
+            InitRequest::Restart { role } => InitReply::Failed(format!("{role} does not run here")),
+            InitRequest::Reboot => self.on_end(End::Reboot),
+            InitRequest::PowerOff => self.on_end(End::PowerOff),
+            InitRequest::ResetData => self.on_end(End::ResetData),
+        }
+    }
+
+    fn on_end(&mut self, end: End) -> InitReply {
+        if self.setup.isolation != Isolation::Boot {
+            return InitReply::Failed("this is no box: end `lintel run` instead".to_owned());
+        }
+        self.finish(end);
+        InitReply::Done
+    }
+
+    /// Begins the orderly end; the loop ends when every role has.
+    fn finish(&mut self, end: End) {
+        if self.end.is_none() {
+            log::info!("stopping every role: {end:?}");
+            self.end = Some(end);
+            let now = self.clock.now();
+            self.supervisor.handle_input(now, Input::StopAll);
+        }
+    }
+
+    fn services(&self) -> Vec<ServiceStatus> {
+        let now = self.clock.now();
+        self.supervisor
+            .lives()
+            .iter()
+            .map(|life| ServiceStatus {
+                name: life.role,
+                state: life.service_state(),
+                pid: life.pid(),
+                ready_ms: life
+                    .ready_since()
+                    .and_then(|since| now.checked_duration_since(since))
+                    .map(|time| time.as_millis()),
+                restarts: life.restarts(),
+                pss_kib: life.pid().and_then(pss_kib),
+                last_exit: life.last_exit.clone(),
+            })
+            .collect()
+    }
+
+    fn on_pipe(&mut self, at: usize) {
+        let mut taken = 0;
+        while taken < LOG_BYTES_A_TURN && self.read_pipe(at) {
+            taken += 4096;
+        }
+    }
+
+    /// Takes what stands in a role's pipe, and says whether there may be more.
+    fn read_pipe(&mut self, at: usize) -> bool {
+        let mut octets = [0; 4096];
+        let Some(seat) = self.seats.get_mut(at) else {
+            return false;
+        };
+        let Some(pipe) = &mut seat.pipe else {
+            return false;
+        };
+        let role = seat.role;
+        match pipe.read(&mut octets) {
+            Ok(0) => {
+                seat.pipe = None; // closed: it would stay readable for ever
+                false
+            }
+            Ok(n) => {
+                let lines = seat.lines.feed(octets.get(..n).unwrap_or_default());
+                for (level, text) in lines {
+                    self.add_line(role, level, text);
+                }
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Err(_) => false,
+        }
+    }
+
+    fn take_own_lines(&mut self) {
+        for (level, text) in logger::take_own_lines() {
+            self.add_line(RoleName::Init, logger::level_word(level), text);
+        }
+    }
+
+    fn add_line(&mut self, role: RoleName, level: &str, text: String) {
+        let now = self.clock.now();
+        let line = LogLine {
+            uptime_ms: now.as_millis(),
+            unix_ms: self.clock.unix_ms(),
+            role,
+            level: level.to_owned(),
+            text,
+        };
+        self.setup.chores.show(&line);
+        if let Some(files) = &mut self.setup.files {
+            files.push(now, &line);
+        }
+        self.logs.push(line);
+    }
+}
+
+impl Seat {
+    fn new(role: RoleName) -> Self {
+        Self {
+            role,
+            channel: None,
+            watched_for_write: false,
+            pipe: None,
+            lines: Lines::default(),
+            refused_requests: 0,
+        }
+    }
+}
+
+/// Whether nothing was spawned into the seat since its channel was dropped.
+fn seat_is_empty(seats: &[Seat], at: usize) -> bool {
+    seats.get(at).is_some_and(|seat| seat.channel.is_none())
+}
+
+fn exit_words(status: i32) -> String {
+    if status == lintel_rt::sandbox::REFUSED_CALL_EXIT {
+        "it made a system call that its sandbox refuses".to_owned()
+    } else {
+        format!("exit status {status}")
+    }
+}
+
+/// Proportional set size: /proc/PID/smaps_rollup, `Pss:` in kibibytes.
+fn pss_kib(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// An error with its sources, for one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
