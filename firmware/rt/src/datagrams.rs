@@ -32,6 +32,7 @@ pub struct Batch {
     inbound: Vec<Slot>,
     outbound: Vec<Slot>,
     queued: usize,
+    frame: Box<Frame>,
 }
 
 struct Slot {
@@ -58,12 +59,13 @@ impl Batch {
             inbound: slots(),
             outbound: slots(),
             queued: 0,
+            frame: Frame::new(),
         }
     }
 
     /// Takes what waits at `socket`, which must not block; returns how many datagrams.
     pub fn receive(&mut self, socket: impl AsFd) -> io::Result<usize> {
-        let mut frame = Frame::new();
+        let frame = &mut *self.frame;
         for (at, slot) in self.inbound.iter_mut().enumerate() {
             frame.point_to(at, &mut slot.bytes);
             frame.expect_meta(at);
@@ -118,7 +120,7 @@ impl Batch {
     pub fn send(&mut self, socket: impl AsFd) -> usize {
         let fd = socket.as_fd().as_raw_fd();
         let is_v6 = is_v6(fd);
-        let mut frame = Frame::new();
+        let frame = &mut *self.frame;
         let queued = mem::take(&mut self.queued);
         for (at, slot) in self.outbound.iter_mut().enumerate().take(queued) {
             let len = slot.len;
@@ -223,8 +225,8 @@ impl Slot {
     }
 }
 
-/// Everything that the kernel wants pointers to, on the stack for one call. It must not move
-/// between `point_to` and the call: its methods store pointers into itself.
+/// Everything that the kernel wants pointers to. Its methods store pointers into itself, so it
+/// lives in a box; each call to the kernel first writes every pointer that the kernel follows.
 struct Frame {
     headers: [libc::mmsghdr; BATCH_MAX],
     vectors: [libc::iovec; BATCH_MAX],
