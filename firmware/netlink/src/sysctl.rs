@@ -3,8 +3,9 @@
 //! A process with `CAP_NET_ADMIN` writes them under any uid: the kernel gives it the rights of
 //! their owner (`net_ctl_permissions`). The path is the task's own network namespace.
 
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::PathBuf;
-use std::{fs, io};
 
 use lintel_model::desired::SysctlSpec;
 
@@ -35,7 +36,9 @@ fn read(path: &str) -> io::Result<String> {
 /// # Errors
 /// What the kernel says, or `EINVAL` for a path that is not below `net/`.
 pub fn write(spec: &SysctlSpec) -> io::Result<()> {
-    fs::write(full(&spec.path)?, &spec.value)
+    // Neither created nor truncated: /proc knows neither, and the sandbox need not allow it.
+    let mut file = OpenOptions::new().write(true).open(full(&spec.path)?)?;
+    file.write_all(spec.value.as_bytes())
 }
 
 /// The file; a plan that names anything else than a net sysctl is refused.

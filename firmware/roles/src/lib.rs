@@ -9,6 +9,8 @@
 pub mod init;
 pub mod netd;
 
+pub mod webd;
+
 use lintel_model::RoleName;
 use lintel_rt::role::{RoleContext, RoleError};
 
@@ -21,7 +23,6 @@ pub fn run(role: RoleName, ctx: RoleContext) -> Result<(), RoleError> {
         | RoleName::Controld
         | RoleName::Wand
         | RoleName::Dnsd
-        | RoleName::Dhcpd
-        | RoleName::Webd => Err(RoleError::NoStart("this role is not built")),
+        | RoleName::Dhcpd => Err(RoleError::NoStart("this role is not built")),
     }
 }
