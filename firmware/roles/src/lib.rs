@@ -8,7 +8,6 @@
 
 pub mod init;
 pub mod netd;
-
 pub mod webd;
 
 use lintel_model::RoleName;
@@ -18,6 +17,7 @@ use lintel_rt::role::{RoleContext, RoleError};
 pub fn run(role: RoleName, ctx: RoleContext) -> Result<(), RoleError> {
     match role {
         RoleName::Netd => netd::main(ctx),
+        RoleName::Webd => webd::main(ctx),
         // One line per role; init is no role that init spawns.
         RoleName::Init
         | RoleName::Controld

@@ -1,0 +1,455 @@
+//! Pages: first visit, login, the status page, and the diagnosis that is left when /data has
+//! failed.
+
+use lintel_api::types::{
+    AuthStatus, Lease, PAGE_ENTRIES_MAX, PASSWORD_CHARS_MIN, Page, RESET_CONFIRM, Status,
+};
+use lintel_ipc::call::{Problem, Reply};
+use minijinja::{Environment, context};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::view::StatusView;
+use super::{App, Asked, away, guard, problem, problem_answer, session_cookie, urls, wrong_method};
+use crate::webd::front::answer::Answer;
+
+/// The templates, parsed.
+pub(crate) struct Pages {
+    templates: Environment<'static>,
+}
+
+const TEMPLATES: [(&str, &str); 7] = [
+    (
+        "base.html",
+        include_str!("../../../../../web/templates/base.html"),
+    ),
+    (
+        "setup.html",
+        include_str!("../../../../../web/templates/setup.html"),
+    ),
+    (
+        "login.html",
+        include_str!("../../../../../web/templates/login.html"),
+    ),
+    (
+        "status.html",
+        include_str!("../../../../../web/templates/status.html"),
+    ),
+    (
+        "fragment.html",
+        include_str!("../../../../../web/templates/fragment.html"),
+    ),
+    (
+        "failed.html",
+        include_str!("../../../../../web/templates/failed.html"),
+    ),
+    (
+        "error.html",
+        include_str!("../../../../../web/templates/error.html"),
+    ),
+];
+
+impl Pages {
+    /// Parses every template; that they parse is tested.
+    pub(crate) fn new() -> Result<Self, minijinja::Error> {
+        let mut templates = Environment::new();
+        templates.set_undefined_behavior(minijinja::UndefinedBehavior::SemiStrict);
+        for (name, text) in TEMPLATES {
+            templates.add_template(name, text)?;
+        }
+        Ok(Self { templates })
+    }
+
+    fn render(
+        &self,
+        status: u16,
+        name: &str,
+        values: minijinja::Value,
+    ) -> Result<Answer, minijinja::Error> {
+        let body = self.templates.get_template(name)?.render(values)?;
+        let mut fields = vec![
+            ("content-type", "text/html; charset=utf-8".to_owned()),
+            ("cache-control", "no-store".to_owned()),
+        ];
+        if status == 503 {
+            fields.push(("retry-after", "3".to_owned()));
+        }
+        Ok(Answer {
+            status,
+            fields,
+            body: body.into_bytes(),
+        })
+    }
+}
+
+/// The answer to a request for a page or of a form.
+pub(crate) fn answer(app: &App, asked: &Asked) -> Answer {
+    let page = Visit { app, asked };
+    let done = match (asked.method.as_str(), asked.path.as_str()) {
+        ("GET", "/") => page.home(),
+        ("GET", "/status/fragment") => page.fragment(),
+        ("GET", "/setup") => page.setup_form(None),
+        ("POST", "/setup") => page.form().and_then(|form| page.setup(&form)),
+        ("GET", "/login") => page.login_form(None),
+        ("POST", "/login") => page.form().and_then(|form| page.login(&form)),
+        ("POST", "/logout") => page.form().and_then(|_| page.logout()),
+        ("POST", "/reset") => page.form().and_then(|form| page.reset(&form)),
+        ("POST", "/reboot") => page.form().and_then(|_| page.reboot()),
+        (_, "/" | "/status/fragment") => Err(wrong_method("GET").into()),
+        (_, "/setup" | "/login") => Err(wrong_method("GET, POST").into()),
+        (_, "/logout" | "/reset" | "/reboot") => Err(wrong_method("POST").into()),
+        _ => Err(problem(
+            404,
+            "unknown-path",
+            "There is no such page",
+            "The status page shows everything there is.",
+        )
+        .into()),
+    };
+    done.unwrap_or_else(|stop| page.stop(stop))
+}
+
+/// Why a page is not what was asked for.
+enum Stop {
+    Problem(Problem),
+    Template(minijinja::Error),
+    Elsewhere(&'static str),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<minijinja::Error> for Stop {
+    fn from(error: minijinja::Error) -> Self {
+        Self::Template(error)
+    }
+}
+
+type Done = Result<Answer, Stop>;
+type Form = Vec<(String, String)>;
+
+struct Visit<'a> {
+    app: &'a App,
+    asked: &'a Asked,
+}
+
+impl Visit<'_> {
+    fn home(&self) -> Done {
+        let auth = self.auth()?;
+        if auth.data_failed {
+            return self.diagnosis(&auth, None);
+        }
+        if !auth.claimed {
+            return Err(Stop::Elsewhere("/setup"));
+        }
+        if !auth.logged_in {
+            return Err(Stop::Elsewhere("/login"));
+        }
+        let view = self.status_view(true)?;
+        self.page(200, "status.html", &auth, context! { view => shown(&view) })
+    }
+
+    /// The changing part of the status page, or of the diagnosis.
+    fn fragment(&self) -> Done {
+        let auth = self.auth()?;
+        if !auth.logged_in && !auth.data_failed {
+            return Err(problem(401, "not-logged-in", "A session is needed", "").into());
+        }
+        let view = self.status_view(auth.logged_in && !auth.data_failed)?;
+        self.page(
+            200,
+            "fragment.html",
+            &auth,
+            context! { view => shown(&view) },
+        )
+    }
+
+    fn setup_form(&self, error: Option<&Problem>) -> Done {
+        let auth = self.auth()?;
+        if auth.data_failed {
+            return Err(Stop::Elsewhere("/"));
+        }
+        if auth.claimed {
+            return Err(Stop::Elsewhere("/login"));
+        }
+        if !auth.may_claim {
+            return Err(problem(
+                403,
+                "not-from-here",
+                "The first password is set from the home network",
+                "Connect a device to a LAN port of the box and open this page there.",
+            )
+            .into());
+        }
+        let chars_min = PASSWORD_CHARS_MIN;
+        let values = context! { error => error.map(sentence), chars_min };
+        self.page(
+            error.map_or(200, |error| error.status),
+            "setup.html",
+            &auth,
+            values,
+        )
+    }
+
+    fn setup(&self, form: &Form) -> Done {
+        let password = field(form, "password");
+        if password != field(form, "again") {
+            let wrong = problem(422, "differ", "The two passwords differ", "");
+            return self.setup_form(Some(&wrong));
+        }
+        if password.chars().count() < PASSWORD_CHARS_MIN {
+            let title = format!("Take at least {PASSWORD_CHARS_MIN} characters");
+            return self.setup_form(Some(&problem(422, "short", &title, "")));
+        }
+        match self.call("auth.setup", json!({ "password": password }))? {
+            Ok(reply) => Ok(enter(reply)),
+            Err(problem) => self.setup_form(Some(&problem)),
+        }
+    }
+
+    fn login_form(&self, error: Option<&Problem>) -> Done {
+        let auth = self.auth()?;
+        if auth.data_failed || (auth.logged_in && error.is_none()) {
+            return Err(Stop::Elsewhere("/"));
+        }
+        if !auth.claimed {
+            return Err(Stop::Elsewhere("/setup"));
+        }
+        let status = error.map_or(200, |error| error.status);
+        let values = context! { error => error.map(sentence) };
+        self.page(status, "login.html", &auth, values)
+    }
+
+    fn login(&self, form: &Form) -> Done {
+        let password = field(form, "password");
+        match self.call("auth.login", json!({ "password": password }))? {
+            Ok(reply) => Ok(enter(reply)),
+            Err(problem) => self.login_form(Some(&problem)),
+        }
+    }
+
+    fn logout(&self) -> Done {
+        // Whatever controld says, this browser forgets its session.
+        if let Err(problem) = self.call("auth.logout", json!({}))? {
+            log::info!("logout: {}", problem.title);
+        }
+        let mut answer = see("/login");
+        answer.fields.push(session_cookie(""));
+        Ok(answer)
+    }
+
+    fn reset(&self, form: &Form) -> Done {
+        let confirm = field(form, "confirm").trim().to_lowercase();
+        match self.call("system.data.reset", json!({ "confirm": confirm }))? {
+            Ok(_) => self.message(
+                "The data partition is being made anew",
+                "The box restarts. In a minute, open this page again and set a new password.",
+            ),
+            Err(problem) => {
+                let auth = self.auth()?;
+                self.diagnosis(&auth, Some(&problem))
+            }
+        }
+    }
+
+    fn reboot(&self) -> Done {
+        match self.call("system.reboot", json!({}))? {
+            Ok(_) => self.message(
+                "The box restarts",
+                "It is back in about half a minute; then open this page again.",
+            ),
+            Err(problem) => Err(problem.into()),
+        }
+    }
+
+    fn diagnosis(&self, auth: &AuthStatus, error: Option<&Problem>) -> Done {
+        let view = self.status_view(false)?;
+        let status = if error.is_some() { 422 } else { 200 };
+        let error = error.map(sentence);
+        let values = context! { view => shown(&view), error, confirm => RESET_CONFIRM };
+        self.page(status, "failed.html", auth, values)
+    }
+
+    fn message(&self, title: &str, text: &str) -> Done {
+        let values = context! { title, detail => text, status => 200 };
+        Ok(self.render(200, "error.html", None, values)?)
+    }
+
+    fn stop(&self, stop: Stop) -> Answer {
+        let problem = match stop {
+            Stop::Elsewhere(path) => return see(path),
+            Stop::Problem(problem) => problem,
+            Stop::Template(error) => {
+                log::error!("a template failed: {error:#}");
+                problem(
+                    500,
+                    "template",
+                    "This page could not be made",
+                    "See the log of webd.",
+                )
+            }
+        };
+        let accepts = self.asked.field("accept").unwrap_or_default();
+        if self.asked.path == "/status/fragment" || !accepts.contains("text/html") {
+            return problem_answer(&problem);
+        }
+        let detail = sentence_rest(&problem);
+        let values = context! { title => &problem.title, detail, status => problem.status };
+        self.render(problem.status, "error.html", None, values)
+            .unwrap_or_else(|_| problem_answer(&problem))
+    }
+
+    fn page(&self, status: u16, name: &str, auth: &AuthStatus, values: minijinja::Value) -> Done {
+        Ok(self.render(status, name, Some(auth), values)?)
+    }
+
+    fn render(
+        &self,
+        status: u16,
+        name: &str,
+        auth: Option<&AuthStatus>,
+        values: minijinja::Value,
+    ) -> Result<Answer, minijinja::Error> {
+        let around = context! {
+            version => &self.app.version,
+            form_token => self.app.guard.form_token(self.asked),
+            hostname => auth.map(|auth| auth.hostname.to_string()),
+            logged_in => auth.is_some_and(|auth| auth.logged_in && !auth.data_failed),
+            again => status == 503,
+            ..values
+        };
+        self.app.pages.render(status, name, around)
+    }
+
+    fn status_view(&self, with_leases: bool) -> Result<StatusView, Stop> {
+        let status: Status = self.result("status", json!({}))?;
+        let leases = if with_leases {
+            let wanted = json!({ "limit": PAGE_ENTRIES_MAX });
+            self.result("dhcp.leases.list", wanted)?
+        } else {
+            Page::<Lease> {
+                items: Vec::new(),
+                next: None,
+            }
+        };
+        Ok(StatusView::new(
+            &status,
+            &leases.items,
+            leases.next.is_some(),
+        ))
+    }
+
+    fn auth(&self) -> Result<AuthStatus, Stop> {
+        self.result("auth.status", json!({}))
+    }
+
+    fn result<T: DeserializeOwned>(&self, method: &'static str, params: Value) -> Result<T, Stop> {
+        let value = self.call(method, params)??.result.map_err(Stop::from)?;
+        serde_json::from_value(value).map_err(|error| {
+            log::error!("{method} answered in another shape: {error}");
+            problem(
+                502,
+                "shape",
+                "The control service answered in a way this page does not understand",
+                "The box may be in the middle of an update.",
+            )
+            .into()
+        })
+    }
+
+    /// The outer error: no answer. The inner: an answer that says no.
+    fn call(&self, method: &'static str, params: Value) -> Result<Result<Reply, Problem>, Stop> {
+        let reply = self
+            .app
+            .call(self.asked, method, params)
+            .map_err(|_| Stop::from(away()))?;
+        Ok(match reply.result {
+            Ok(_) => Ok(reply),
+            Err(problem) => Err(problem),
+        })
+    }
+
+    /// The fields of a form that one of our pages sent.
+    fn form(&self) -> Result<Form, Stop> {
+        if guard::is_cross_site(self.asked) {
+            return Err(
+                problem(403, "cross-site", "Another site's page sent this form", "").into(),
+            );
+        }
+        if self.asked.content_type() != "application/x-www-form-urlencoded" {
+            return Err(problem(415, "content-type", "This is no form", "").into());
+        }
+        let text = std::str::from_utf8(&self.asked.body).ok();
+        let form = text
+            .and_then(urls::pairs)
+            .ok_or_else(|| problem(400, "bad-form", "The form is malformed", ""))?;
+        if !self
+            .app
+            .guard
+            .form_holds(self.asked, field(&form, "form_token"))
+        {
+            return Err(problem(
+                403,
+                "stale-form",
+                "This form is too old",
+                "The box has restarted or your session changed. Go back to the start and send it \
+                 again.",
+            )
+            .into());
+        }
+        Ok(form)
+    }
+}
+
+fn shown(view: &StatusView) -> minijinja::Value {
+    minijinja::Value::from(minijinja::value::Serde(view))
+}
+
+fn field<'f>(form: &'f Form, name: &str) -> &'f str {
+    let found = form.iter().find(|(n, _)| n == name);
+    found.map_or("", |(_, value)| value.as_str())
+}
+
+/// What went wrong, for the head of a form.
+fn sentence(problem: &Problem) -> String {
+    let rest = sentence_rest(problem);
+    if rest.is_empty() {
+        format!("{}.", problem.title.trim_end_matches('.'))
+    } else {
+        format!("{}. {rest}", problem.title.trim_end_matches('.'))
+    }
+}
+
+fn sentence_rest(problem: &Problem) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    if !problem.detail.is_empty() {
+        parts.push(problem.detail.clone());
+    }
+    for error in &problem.errors {
+        parts.push(format!("{}: {}", error.path, error.reason));
+    }
+    parts.join(" ")
+}
+
+/// Logged in: to the status page with the new session.
+fn enter(reply: Reply) -> Answer {
+    let mut answer = see("/");
+    answer
+        .fields
+        .extend(reply.set_session.as_deref().map(session_cookie));
+    answer
+}
+
+fn see(path: &str) -> Answer {
+    Answer {
+        status: 303,
+        fields: vec![
+            ("location", path.to_owned()),
+            ("cache-control", "no-store".to_owned()),
+        ],
+        body: Vec::new(),
+    }
+}

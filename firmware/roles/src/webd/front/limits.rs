@@ -1,0 +1,81 @@
+//! Every bound of the front, with its reason. Sizes are octets, times milliseconds.
+
+use embassy_time::Duration;
+
+/// Connections at once. Each costs a descriptor and at most `HEAD_BYTES_MAX` before it has asked
+/// for anything, so a full house costs 2 MiB; a household with twenty open browsers uses eighty.
+pub const CONNECTIONS_MAX: usize = 256;
+/// Connections at once from one source (an IPv4 address or an IPv6 /64): browsers open six.
+pub const CONNECTIONS_PER_SOURCE_MAX: usize = 48;
+/// Connections accepted before the loop looks at the others again.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Request line and header fields together: cookies and a long query fit eight times over.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Header fields: Chromium sends about fifteen.
+pub const HEADERS_MAX: usize = 64;
+/// Body of a request: the largest form or record is far below.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Body of a request below `/api/config`: a whole configuration with thousands of records.
+pub const CONFIG_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Bodies that are being received or wait for an answer, all connections together.
+pub const BODIES_BYTES_MAX: usize = 1024 * 1024;
+/// An answer of the application; the longest is a page of leases.
+pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Answers that readers have not taken yet, all connections together; above it no further
+/// request is handed on until some reader has read or has lost its connection.
+pub const ANSWERS_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Octets taken from one socket before the others have their turn.
+pub const READ_BYTES_MAX: usize = 16 * 1024;
+/// Lanes to tiny_http, and with them requests in work at once. Each costs two threads.
+pub const LANES: usize = 4;
+
+/// From the first octet of a head to its last. Slow mobiles need one second.
+pub const HEAD_DEADLINE: Duration = Duration::from_millis(10_000);
+/// A connection that says nothing. Browsers connect ahead of need and come back within this.
+pub const IDLE_DEADLINE: Duration = Duration::from_millis(30_000);
+/// From the end of a head to the end of its body, whatever the rate.
+pub const BODY_DEADLINE: Duration = Duration::from_millis(30_000);
+/// What a body may lag behind `BODY_RATE_MIN`.
+pub const BODY_GRACE: Duration = Duration::from_millis(5_000);
+/// Slowest body that is waited for, octets a second: a telephone line.
+pub const BODY_RATE_MIN: u64 = 4 * 1024;
+/// From a whole request to its answer; above the deadline of a call to controld.
+pub const ANSWER_DEADLINE: Duration = Duration::from_millis(15_000);
+/// What the reader of an answer may lag behind `SEND_RATE_MIN`.
+pub const SEND_GRACE: Duration = Duration::from_millis(10_000);
+/// Slowest reader that is waited for, octets a second.
+pub const SEND_RATE_MIN: u64 = 4 * 1024;
+/// After the last answer: time for the client to read it before what it still sends would make
+/// the kernel reset the connection and throw the answer away.
+pub const LINGER_DEADLINE: Duration = Duration::from_millis(2_000);
+/// Octets swallowed meanwhile.
+pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// Streams of events at once; each is one open page.
+pub const STREAMS_MAX: usize = 32;
+/// Streams of events at once from one source.
+pub const STREAMS_PER_SOURCE_MAX: usize = 8;
+/// Events that a slow stream has not taken; beyond it the stream ends and the page comes back
+/// with Last-Event-ID.
+pub const STREAM_PENDING_BYTES_MAX: usize = 64 * 1024;
+/// A stream without an event says that it lives: below the idle time of common NAT boxes.
+pub const STREAM_HEARTBEAT: Duration = Duration::from_millis(15_000);
+/// A stream that took nothing for this long is over.
+pub const STREAM_STALL_DEADLINE: Duration = Duration::from_millis(30_000);
+/// How often the session of a stream is checked again: a logout ends its streams this soon.
+pub const STREAM_RECHECK: Duration = Duration::from_millis(60_000);
+/// Events kept for pages that come back: a few minutes of a busy box.
+pub const HISTORY_EVENTS_MAX: usize = 256;
+/// The same in octets.
+pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
+/// One event; a larger one is replaced by an order to look again.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024;
+
+/// Largest body that `path` may carry.
+pub fn body_bytes_max(path: &str) -> usize {
+    if path == "/api/config" || path.starts_with("/api/config/") {
+        CONFIG_BODY_BYTES_MAX
+    } else {
+        BODY_BYTES_MAX
+    }
+}
