@@ -1,0 +1,127 @@
+//! The topology: a provider, the box, hosts on its LAN.
+//!
+//! QEMU runs in a namespace of its own with two taps. Each is a port of a bridge there, and
+//! veth pairs lead from the bridges to the provider and to the hosts: so these keep their
+//! addresses while the box loses its power, and a LAN can have any number of hosts.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use netns_tests::client::Host;
+use netns_tests::isp::{DhcpServer, Isp};
+use netns_tests::{Namespace, Workdir};
+
+use crate::machine::{Boot, Machine};
+
+/// Where the hosts find their link.
+pub const HOST_LINK: &str = "eth0";
+/// Where the provider finds the line to the box.
+pub const LINE: &str = "cust0";
+/// The box's first port, which becomes LAN.
+pub const LAN_PATH: &str = "pci-0000:00:03.0";
+/// The box's second port, at whose far end the provider is.
+pub const WAN_PATH: &str = "pci-0000:00:04.0";
+
+/// A provider, a box and its LAN.
+#[derive(Debug)]
+pub struct Street {
+    /// What the box boots.
+    pub boot: Boot,
+    /// The box's disk and logs.
+    pub dir: Workdir,
+    /// The provider.
+    pub isp: Isp,
+    /// The box; `None` while it has no power.
+    pub machine: Option<Machine>,
+    cabinet: Namespace,
+    disk: Option<PathBuf>,
+    hosts: usize,
+}
+
+impl Street {
+    /// Everything but the power.
+    pub fn new(boot: Boot, server: DhcpServer) -> Self {
+        let dir = Workdir::new("appliance");
+        let cabinet = Namespace::new("cabinet");
+        // What happens here is wiring; the bridges themselves have nothing to say.
+        cabinet.ok(["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"]);
+        for (bridge, tap) in [("lan", "tap-lan"), ("wan", "tap-wan")] {
+            cabinet.ok([
+                "ip",
+                "link",
+                "add",
+                bridge,
+                "type",
+                "bridge",
+                "forward_delay",
+                "0",
+                "mcast_snooping",
+                "0",
+            ]);
+            cabinet.ok(["ip", "tuntap", "add", tap, "mode", "tap", "vnet_hdr"]);
+            cabinet.ok(["ip", "link", "set", tap, "master", bridge]);
+            cabinet.ok(["ip", "link", "set", tap, "up"]);
+            cabinet.ok(["ip", "link", "set", bridge, "up"]);
+        }
+        let provider = Namespace::new("isp");
+        provider.join(LINE, &cabinet, "line");
+        cabinet.ok(["ip", "link", "set", "line", "master", "wan"]);
+        let isp = Isp::start(provider, LINE, server);
+        let disk = Machine::disk(&boot, &dir);
+        Self {
+            boot,
+            dir,
+            isp,
+            machine: None,
+            cabinet,
+            disk,
+            hosts: 0,
+        }
+    }
+
+    /// One more host on the LAN, without an address.
+    pub fn host(&mut self) -> Host {
+        self.hosts += 1;
+        let ns = Namespace::new("host");
+        let plug = format!("plug{}", self.hosts);
+        ns.join(HOST_LINK, &self.cabinet, &plug);
+        self.cabinet
+            .ok(["ip", "link", "set", &plug, "master", "lan"]);
+        Host::new(ns, HOST_LINK)
+    }
+
+    /// Switches the box on.
+    pub fn power_on(&mut self) -> &mut Machine {
+        let qemu: Command = self.cabinet.command(["qemu-system-x86_64"]);
+        let port = |tap: &str, slot: u8| {
+            [
+                "-netdev".to_owned(),
+                format!("tap,id={tap},ifname={tap},script=no,downscript=no"),
+                "-device".to_owned(),
+                format!(
+                    "virtio-net-pci,netdev={tap},addr=0x{slot:x},mac=52:54:00:12:34:0{slot:x},romfile="
+                ),
+            ]
+        };
+        let ports = [port("tap-lan", 3), port("tap-wan", 4)].concat();
+        let machine = Machine::launch(qemu, &self.boot, self.disk.as_deref(), &self.dir, &ports);
+        self.machine.insert(machine)
+    }
+
+    /// The box, which has power.
+    pub fn machine(&mut self) -> &mut Machine {
+        self.machine.as_mut().expect("the box has power")
+    }
+
+    /// Where the provider and the rest of the world are.
+    pub fn isp_ns(&self) -> &Namespace {
+        &self.isp.ns
+    }
+}
+
+impl Drop for Street {
+    fn drop(&mut self) {
+        // Before its disk and its taps go.
+        self.machine = None;
+    }
+}
