@@ -352,7 +352,7 @@ fn addresses_and_routes(plan: &mut Builder<'_>, desired: &DesiredState, early: &
         .filter(|route| {
             !plan.observed.routes.contains(route)
                 || plan.drops_routes(&route.link)
-                || loses_its_address(route, early)
+                || loses_its_address(plan, route, early)
         })
         .collect();
     new.sort_by_key(|route| route.gateway.is_some());
@@ -376,7 +376,7 @@ fn addresses_and_routes(plan: &mut Builder<'_>, desired: &DesiredState, early: &
         .filter(|old| {
             !desired.routes.iter().any(|route| same_key(old, route))
                 && !plan.drops_routes(&old.link)
-                && !loses_its_address(old, early)
+                && !loses_its_address(plan, old, early)
         })
         .collect();
     old.sort_by_key(|route| route.gateway.is_none());
@@ -395,12 +395,19 @@ fn addresses_and_routes(plan: &mut Builder<'_>, desired: &DesiredState, early: &
     }
 }
 
-/// Whether the kernel drops the route with one of the addresses that went early: routes go with
-/// their preferred source, and with the last address of their link.
-fn loses_its_address(route: &RouteSpec, early: &[AddressSpec]) -> bool {
-    early
-        .iter()
-        .any(|gone| route.link == gone.link || route.source == Some(gone.address.addr()))
+/// Whether the kernel drops the route with the addresses that went early: routes go with their
+/// preferred source, and with the last address of their link.
+fn loses_its_address(plan: &Builder<'_>, route: &RouteSpec, early: &[AddressSpec]) -> bool {
+    let stays = |found: &dyn Fn(&AddressSpec) -> bool| {
+        let mut observed = plan.observed.addresses.iter();
+        observed.any(|address| found(address) && !early.contains(address))
+    };
+    early.iter().any(|gone| {
+        let source = gone.address.addr();
+        let last_there = route.link == gone.link && !stays(&|a| a.link == gone.link);
+        let last_source = route.source == Some(source) && !stays(&|a| a.address.addr() == source);
+        last_there || last_source
+    })
 }
 
 fn same_key(a: &RouteSpec, b: &RouteSpec) -> bool {
