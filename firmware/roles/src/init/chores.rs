@@ -111,8 +111,9 @@ impl Chores {
                 // Nobody is left to tell when standard error is gone.
                 let _ = writeln!(
                     std::io::stderr(),
-                    "{:>8} {:<8} {:<5} {}",
-                    line.uptime_ms,
+                    "{:>6}.{:03} {:<8} {:<5} {}",
+                    line.uptime_ms / 1_000,
+                    line.uptime_ms % 1_000,
                     line.role.as_str(),
                     line.level,
                     line.text

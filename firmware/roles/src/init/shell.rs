@@ -523,19 +523,15 @@ impl Shell {
         };
         let role = seat.role;
         seat.channel = None;
-        // A role that ends closes its channel first; the reaping says how it ended. A role
-        // that lives on without a channel is killed.
         let now = self.clock.now();
-        self.reap();
-        if self.supervisor.pid(role).is_some() && seat_is_empty(&self.seats, at) {
-            let why = match error {
-                ChannelError::Closed => "it closed its channel".to_owned(),
-                error => format!("its channel failed: {}", chain(error)),
-            };
-            self.supervisor
-                .handle_input(now, Input::Unreachable { role, why });
-            self.do_outputs();
-        }
+        let input = match error {
+            ChannelError::Closed => Input::HungUp(role),
+            error => Input::Unreachable {
+                role,
+                why: format!("its channel failed: {}", chain(error)),
+            },
+        };
+        self.supervisor.handle_input(now, input);
     }
 
     fn on_message(&mut self, at: usize, role: RoleName, message: ToInit) {
@@ -696,11 +692,6 @@ impl Seat {
             refused_requests: 0,
         }
     }
-}
-
-/// Whether nothing was spawned into the seat since its channel was dropped.
-fn seat_is_empty(seats: &[Seat], at: usize) -> bool {
-    seats.get(at).is_some_and(|seat| seat.channel.is_none())
 }
 
 fn exit_words(status: i32) -> String {

@@ -36,6 +36,10 @@ pub const PONG_MAX: Duration = Duration::from_secs(20);
 /// From `Stop` to the kill; the role promises two seconds.
 pub const STOP_MAX: Duration = Duration::from_secs(3);
 
+/// From the closing of a channel to the kill: the kernel closes descriptors before it tells of
+/// the death, and how the role really ended is worth more than our signal.
+pub const HANG_UP_MAX: Duration = Duration::from_millis(500);
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -62,6 +66,8 @@ pub enum Input {
         /// From the ping.
         n: u64,
     },
+    /// The role closed its channel: it is ending, or will be ended.
+    HungUp(RoleName),
     /// The role's channel broke or its queue is full: it cannot be talked to.
     Unreachable {
         /// Which.
@@ -145,6 +151,8 @@ pub struct Life {
     pub last_exit: Option<String>,
     /// Why we killed it, until it is reaped.
     killed_for: Option<String>,
+    /// It closed its channel, and is killed at this time if it still lives.
+    hung_up: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +208,7 @@ impl Supervisor {
                 deaths: 0,
                 last_exit: None,
                 killed_for: None,
+                hung_up: None,
             })
             .collect();
         Self {
@@ -233,6 +242,13 @@ impl Supervisor {
                     *heard = now;
                 }
             }
+            Input::HungUp(role) => {
+                if let Some(life) = self.life_mut(role)
+                    && life.pid().is_some()
+                {
+                    life.hung_up = Some(now + HANG_UP_MAX);
+                }
+            }
             Input::Unreachable { role, why } => self.kill(role, why),
             Input::Exited { pid, how } => self.on_exited(now, pid, how),
             Input::Restart(role) => self.stop(now, role),
@@ -251,6 +267,10 @@ impl Supervisor {
     pub fn handle_timeout(&mut self, now: Instant) {
         let mut kills = Vec::new();
         for life in &mut self.lives {
+            if life.hung_up.is_some_and(|at| at <= now) {
+                life.hung_up = None;
+                kills.push((life.role, "it closed its channel and went on".to_owned()));
+            }
             match &mut life.state {
                 State::BackingOff { until } if *until <= now => {
                     life.state = State::Spawning;
@@ -372,6 +392,7 @@ impl Supervisor {
         {
             life.deaths = 0;
         }
+        life.hung_up = None;
         let how = match life.killed_for.take() {
             Some(why) => format!("{how}: {why}"),
             None => how,
@@ -478,6 +499,11 @@ impl Life {
     }
 
     fn timeout(&self) -> Option<Instant> {
+        let state = self.state_timeout();
+        self.hung_up.into_iter().chain(state).min()
+    }
+
+    fn state_timeout(&self) -> Option<Instant> {
         match self.state {
             State::BackingOff { until } => Some(until),
             State::Starting {
@@ -721,6 +747,22 @@ mod tests {
             })
             .collect();
         assert_eq!(killed, [RoleName::Netd]);
+    }
+
+    #[test]
+    fn a_role_that_hangs_up_has_a_moment_to_end_by_itself() {
+        let mut bench = Bench::serving();
+        let killed = |bench: &Bench| {
+            let kill = |output: &Output| matches!(output, Output::Kill { .. });
+            bench.seen.iter().any(kill)
+        };
+        bench.input(Input::HungUp(RoleName::Wand));
+        bench.die(RoleName::Wand);
+        bench.pass(HANG_UP_MAX);
+        assert!(!killed(&bench));
+        bench.input(Input::HungUp(RoleName::Netd));
+        bench.pass(HANG_UP_MAX);
+        assert!(killed(&bench));
     }
 
     #[test]
