@@ -5,6 +5,7 @@
 //! then drain `poll_output` until it yields a `Timeout`. Nothing in this crate owns a socket, a
 //! file, a thread, a clock or a random source; clippy's disallowed lists enforce it.
 
+pub mod dhcp_client;
 pub mod dhcp_server;
 pub mod dns;
 pub mod rng;
