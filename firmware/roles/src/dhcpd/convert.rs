@@ -1,0 +1,108 @@
+//! Bindings between the disk's wall clock and the machine's time since boot.
+//!
+//! What ended or began before this boot is told as the boot's own beginning: the machine only
+//! compares, and the order of such bindings is kept by sorting them first.
+
+use embassy_time::{Duration, Instant};
+use lintel_model::MacAddr;
+use lintel_model::lease;
+use lintel_proto::dhcp_server::{Binding, BindingState};
+use lintel_wire::frame::EthernetAddress;
+
+/// One moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clocks {
+    pub now: Instant,
+    pub unix_s: u64,
+}
+
+impl Clocks {
+    fn instant(self, unix_s: u64) -> Instant {
+        let ahead = Duration::from_secs(unix_s.saturating_sub(self.unix_s).min(SECONDS_MAX));
+        let behind = Duration::from_secs(self.unix_s.saturating_sub(unix_s).min(SECONDS_MAX));
+        (self.now.saturating_add(ahead)).saturating_sub(behind)
+    }
+
+    fn unix_s(self, at: Instant) -> u64 {
+        let ahead = at.saturating_duration_since(self.now).as_secs();
+        let behind = self.now.saturating_duration_since(at).as_secs();
+        (self.unix_s.saturating_add(ahead)).saturating_sub(behind)
+    }
+}
+
+/// A hundred years: no lease is longer, and microseconds do not overflow.
+const SECONDS_MAX: u64 = 100 * 366 * 86_400;
+
+/// What controld had on disk, in the order in which it was acknowledged.
+pub(super) fn from_disk(clocks: Clocks, mut bindings: Vec<lease::Binding>) -> Vec<Binding> {
+    bindings.sort_by_key(|binding| binding.bound_unix_s);
+    let convert = |binding: lease::Binding| Binding {
+        address: binding.address,
+        mac: EthernetAddress(binding.mac.0),
+        client_id: Some(binding.client_id).filter(|id| !id.is_empty()),
+        name: binding.host_name,
+        bound: clocks.instant(binding.bound_unix_s),
+        expires: clocks.instant(binding.expires_unix_s),
+        state: match binding.state {
+            lease::BindingState::Bound => BindingState::Bound,
+            lease::BindingState::Released => BindingState::Released,
+            lease::BindingState::Declined => BindingState::Declined,
+        },
+    };
+    bindings.into_iter().map(convert).collect()
+}
+
+/// What controld shall write.
+pub(super) fn to_disk(clocks: Clocks, binding: Binding) -> lease::Binding {
+    lease::Binding {
+        address: binding.address,
+        mac: MacAddr(binding.mac.0),
+        client_id: binding.client_id.unwrap_or_default(),
+        host_name: binding.name,
+        bound_unix_s: clocks.unix_s(binding.bound),
+        expires_unix_s: clocks.unix_s(binding.expires),
+        state: match binding.state {
+            BindingState::Bound => lease::BindingState::Bound,
+            BindingState::Released => lease::BindingState::Released,
+            BindingState::Declined => lease::BindingState::Declined,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_survives_the_way_to_the_disk_and_back() {
+        let clocks = Clocks {
+            now: Instant::from_secs(100),
+            unix_s: 1_800_000_000,
+        };
+        let binding = lease::Binding {
+            address: [192, 168, 1, 100].into(),
+            mac: MacAddr([2, 0, 0x5e, 0, 0x53, 1]),
+            client_id: vec![1, 2],
+            host_name: Some("laptop".into()),
+            bound_unix_s: 1_799_999_950,
+            expires_unix_s: 1_800_043_150,
+            state: lease::BindingState::Bound,
+        };
+        let machine = from_disk(clocks, vec![binding.clone()]).remove(0);
+        assert_eq!(machine.expires, Instant::from_secs(100 + 43_150));
+        assert_eq!(to_disk(clocks, machine), binding);
+    }
+
+    #[test]
+    fn any_clock_is_taken_without_a_panic() {
+        for unix_s in [0, 1, u64::MAX] {
+            for at in [0, u64::MAX] {
+                let clocks = Clocks {
+                    now: Instant::from_micros(7),
+                    unix_s,
+                };
+                let _ = clocks.unix_s(clocks.instant(at));
+            }
+        }
+    }
+}
