@@ -4,6 +4,7 @@
 //! * [`watch`]: hears that something changed.
 //! * [`nft`]: the table `inet lintel`, encoded and decoded.
 //! * [`socket`]: requests, batches and dumps on one netlink socket; [`error`] is what they say.
+//! * [`flows`]: what the kernel tracks.
 //! * [`packet`]: sockets tied to a link, for other roles; [`sysctl`]: values under /proc/sys/net.
 //!
 //! Everything acts in the network namespace of the thread that opened it.
@@ -11,6 +12,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // this crate does the IO
 
 pub mod error;
+pub mod flows;
 pub mod kernel;
 pub mod nft;
 pub mod packet;

@@ -2,6 +2,7 @@
 
 pub mod arp;
 pub mod bpf;
+pub mod ct;
 pub mod dhcpv4;
 pub mod dns;
 pub mod frame;
