@@ -19,7 +19,7 @@ pub fn attempt_all(start: &Start) -> Vec<(&'static str, bool)> {
     let state = c_path(&start.data_dir.join("state/lintel.db"));
     let log = c_path(&start.data_dir.join("log/lintel.log"));
     let seed = c_path(&start.data_dir.join("seed"));
-    let control = start.run_dir.join("control.sock");
+    let control = c_path(&start.run_dir.join("control.sock"));
     let mut results = vec![
         ("open-init", opens(c"/init", libc::O_RDONLY)),
         ("open-etc", opens(c"/etc/passwd", libc::O_RDONLY)),
@@ -190,10 +190,18 @@ fn opens(path: &CStr, flags: libc::c_int) -> bool {
 }
 
 /// Connects to init's listener for the CLI.
-fn connects(path: &std::path::Path) -> bool {
-    let mut connected = false;
-    let refused = trapped(|| connected = std::os::unix::net::UnixStream::connect(path).is_ok());
-    connected && !refused
+fn connects(path: &CStr) -> bool {
+    let socket = [libc::AF_UNIX as usize, libc::SOCK_STREAM as usize, 0];
+    let Ok(Ok(fd)) = call(libc::SYS_socket, &socket) else {
+        return false;
+    };
+    // sockaddr_un: the family, then the path with its NUL.
+    let mut address = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
+    address.extend(path.to_bytes_with_nul());
+    let connect = [fd as usize, address.as_ptr() as usize, address.len()];
+    let outcome = call(libc::SYS_connect, &connect);
+    close(fd);
+    matches!(outcome, Ok(Ok(_)))
 }
 
 /// Sends a request that changes nothing, though only who may write gets a zero for it:

@@ -271,6 +271,7 @@ fn setup(line: &KernelCommandLine, data: &Result<(), data::DataError>) -> Setup 
             run_dir,
         },
         files: good.then(|| LogFiles::new(&data_dir)),
+        escape_test: line.escape_test,
         chores,
         exe,
         start,

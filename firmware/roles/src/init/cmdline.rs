@@ -5,6 +5,8 @@
 pub struct KernelCommandLine {
     /// `lintel.test=1`: this boot is a test.
     pub test: bool,
+    /// `lintel.escape=1`, beside `lintel.test=1`: each role tries its sandbox once.
+    pub escape_test: bool,
     /// `lintel.data=/dev/vda` names the device of /data, `lintel.data=none` says that there is
     /// none and not to wait for one.
     pub data: Option<String>,
@@ -19,6 +21,7 @@ impl KernelCommandLine {
         for word in text.split_whitespace() {
             match word.split_once('=') {
                 Some(("lintel.test", value)) => found.test = value == "1",
+                Some(("lintel.escape", value)) => found.escape_test = value == "1",
                 Some(("lintel.data", value)) => found.data = Some(value.to_owned()),
                 Some(("lintel.wan", value)) => found.wan = Some(value.to_owned()),
                 _ => {}

@@ -103,6 +103,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         },
         addresses: addresses(&run, run_dir.clone()),
         files: good.then(|| LogFiles::new(&data_dir)),
+        escape_test: false,
         chores: Chores::default(),
         start: Start {
             role: RoleName::Init,

@@ -73,6 +73,8 @@ pub struct Setup {
     pub addresses: Addresses,
     /// Files for logs, when there is a disk for them.
     pub files: Option<LogFiles>,
+    /// Ask each role once to try its sandbox; only where `start.test` holds too.
+    pub escape_test: bool,
     /// What a box does beside its roles.
     pub chores: Chores,
 }
@@ -104,6 +106,8 @@ struct Seat {
     lines: Lines,
     /// Requests of a role that may not ask.
     refused_requests: u64,
+    /// It was asked to try its sandbox.
+    probed: bool,
 }
 
 /// Blocks the signals that the loop reads, for this process alone: a child starts with none
@@ -333,10 +337,17 @@ impl Shell {
 
     fn on_all_ready(&mut self) {
         log::info!("ready");
-        if self.setup.start.test {
-            for role in self.setup.roles.clone() {
-                self.send(role, &FromInit::Probe, Vec::new());
-            }
+    }
+
+    /// The escape test, where the command line of the kernel asks for it, once for each role.
+    fn probe(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at) else {
+            return;
+        };
+        if self.setup.start.test && self.setup.escape_test && !seat.probed {
+            seat.probed = true;
+            let role = seat.role;
+            self.send(role, &FromInit::Probe, Vec::new());
         }
     }
 
@@ -541,6 +552,7 @@ impl Shell {
                 log::info!("{role} is ready");
                 self.supervisor.handle_input(now, Input::Ready(role));
                 self.do_outputs();
+                self.probe(at);
             }
             ToInit::Pong { n } => self.supervisor.handle_input(now, Input::Pong { role, n }),
             ToInit::Probed { probe, allowed } if self.setup.start.test => {
@@ -690,6 +702,7 @@ impl Seat {
             pipe: None,
             lines: Lines::default(),
             refused_requests: 0,
+            probed: false,
         }
     }
 }
