@@ -1,6 +1,10 @@
 //! The judges judged: each foreign server serves each foreign client without us between, so
 //! that a failure elsewhere is ours.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests do IO"
+)]
 
 use std::time::Duration;
 

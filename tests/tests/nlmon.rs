@@ -1,6 +1,10 @@
 //! What is really sent to the kernel, counted on a netlink monitor. Kernels without nlmon skip
 //! this; the lab guest's has it.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests do IO"
+)]
 
 use std::path::Path;
 use std::time::Duration;

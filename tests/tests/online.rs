@@ -1,6 +1,10 @@
 //! The whole router in a namespace: a foreign client goes online through it, by way of a
 //! foreign provider.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests do IO"
+)]
 
 use std::time::Duration;
 
