@@ -1,5 +1,6 @@
 //! dnsd on loopback, judged by dig and kdig, with unbound, dnsmasq and scripted servers upstream.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // tests run programs and wait
+#![allow(clippy::unwrap_used, clippy::panic)] // outside #[test] functions clippy asks for it
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
