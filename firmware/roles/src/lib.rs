@@ -6,6 +6,7 @@
 //! and its sessions begin again with snapshots.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // shells do the IO
 
+pub mod controld;
 pub mod dhcpd;
 pub mod dnsd;
 pub mod init;
@@ -19,12 +20,12 @@ use lintel_rt::role::{RoleContext, RoleError};
 pub fn run(role: RoleName, ctx: RoleContext) -> Result<(), RoleError> {
     match role {
         RoleName::Netd => netd::main(ctx),
+        RoleName::Controld => controld::main(ctx),
         RoleName::Dhcpd => dhcpd::main(ctx),
         RoleName::Dnsd => dnsd::main(ctx),
         RoleName::Webd => webd::main(ctx),
         // One line per role; init is no role that init spawns.
         RoleName::Init
-        | RoleName::Controld
         | RoleName::Wand => Err(RoleError::NoStart("this role is not built")),
     }
 }

@@ -1,0 +1,578 @@
+//! Methods: who may call them, and what each does.
+
+use std::net::IpAddr;
+
+use lintel_api::types::Memory;
+use lintel_api::types::{
+    AuthStatus, Done, Health, LOG_LINES_MAX, LeaseDeleteParams, LogEntry, LogParams,
+    PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordParams, RESET_CONFIRM, ResetParams,
+    ServiceParams,
+};
+use lintel_api::{Access, Method, MethodId};
+use lintel_ipc::call::{Call, Caller, FieldError, Origin, Problem, Reply};
+use lintel_ipc::dnsd::ToDnsd;
+use lintel_ipc::init::{InitReply, InitRequest, LogLine};
+use lintel_ipc::webd::ToWebd;
+use lintel_model::RoleName;
+use lintel_model::facts::DataState;
+use lintel_store::AuditLine;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::auth::{self, LoginError};
+use super::core::{Core, InitUse, Now, Output, Via, Waiter};
+
+/// Lines of a log unless the caller says otherwise.
+const LOG_LINES_DEFAULT: u32 = 100;
+/// How old the list of roles may be for a page.
+const SERVICES_FRESH: embassy_time::Duration = embassy_time::Duration::from_secs(1);
+
+/// A method's end: an answer now, or one that comes.
+pub(super) enum Outcome {
+    Now(Result<Value, Problem>),
+    /// With the session that begins (or ends, when empty).
+    Session(Result<Value, Problem>, String),
+    Later,
+}
+
+impl<T: Serialize> From<Result<T, Problem>> for Outcome {
+    fn from(result: Result<T, Problem>) -> Self {
+        Self::Now(result.and_then(|value| to_value(&value)))
+    }
+}
+
+impl Core {
+    pub(super) fn call(&mut self, now: Now, via: Via, call: Call, memory: Option<Memory>) {
+        let waiter = Waiter { via, id: call.id };
+        let mut caller = call.caller;
+        // The way by which it came is a fact, not a claim.
+        caller.origin = match via {
+            Via::Web => Origin::Web,
+            Via::Control(_) => Origin::Local,
+        };
+        let Some(method) = lintel_api::by_name(&call.method) else {
+            let detail = "lintel --help lists the methods there are.";
+            let unknown = problem(404, "unknown-method", "There is no such method", detail);
+            return self.reply(waiter, Err(unknown), None);
+        };
+        let outcome = match self.authorise(now, method, &caller) {
+            Ok(()) => self.dispatch(now, method.id, waiter, &caller, call.params, memory),
+            Err(refused) => Outcome::Now(Err(refused)),
+        };
+        if method.changes {
+            self.audit(now, method, &caller, &outcome);
+        }
+        match outcome {
+            Outcome::Now(result) => self.reply(waiter, result, None),
+            Outcome::Session(result, token) => self.reply(waiter, result, Some(token)),
+            Outcome::Later => {}
+        }
+    }
+
+    /// Exhaustive: a row of the table without an arm does not compile.
+    fn dispatch(
+        &mut self,
+        now: Now,
+        id: MethodId,
+        waiter: Waiter,
+        caller: &Caller,
+        params: Value,
+        memory: Option<Memory>,
+    ) -> Outcome {
+        match id {
+            MethodId::Health => Ok(Health {
+                status: "up".to_owned(),
+            })
+            .into(),
+            MethodId::Status => self.status_call(now, waiter, memory),
+            MethodId::SystemInfo => Ok(self.system_info(now, memory)).into(),
+            MethodId::SystemReboot => self.act(now, waiter, InitRequest::Reboot),
+            MethodId::SystemPoweroff => self.act(now, waiter, InitRequest::PowerOff),
+            MethodId::SystemDataReset => match read::<ResetParams>(params) {
+                Ok(params) if params.confirm == RESET_CONFIRM => {
+                    self.act(now, waiter, InitRequest::ResetData)
+                }
+                Ok(_) => Outcome::Now(Err(bad_field(
+                    "confirm",
+                    "the words do not match",
+                    "write «erase everything»",
+                ))),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::ServicesStatus => self.services_call(now, waiter),
+            MethodId::ServicesRestart => match read::<ServiceParams>(params) {
+                Ok(params) => match role(&params.name) {
+                    Ok(role) => self.act(now, waiter, InitRequest::Restart { role }),
+                    Err(problem) => Outcome::Now(Err(problem)),
+                },
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::NetworkInfo => Ok(self.network_info()).into(),
+            MethodId::NetworkInterfaces => Ok(self.interfaces()).into(),
+            MethodId::ConfigShow => read(params).and_then(|p| self.config_show(p)).into(),
+            MethodId::ConfigValidate => read(params).and_then(|p| self.config_validate(p)).into(),
+            MethodId::ConfigApply => match read(params) {
+                Ok(params) => self.config_apply(now, waiter, caller, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::ConfigRevisions => {
+                read(params).and_then(|p| self.config_revisions(&p)).into()
+            }
+            MethodId::DhcpLeasesList => read(params).and_then(|p| self.leases(now, &p)).into(),
+            MethodId::DhcpLeasesDelete => read::<LeaseDeleteParams>(params)
+                .and_then(|params| match self.forget(now, params.ip) {
+                    Some(true) => Ok(Done {}),
+                    Some(false) => Err(problem(
+                        404,
+                        "no-such-lease",
+                        "There is no such lease",
+                        "lintel leases lists them.",
+                    )),
+                    None => Err(cannot_store()),
+                })
+                .into(),
+            MethodId::DnsRecordsList => read(params).and_then(|p| self.records(&p)).into(),
+            MethodId::DnsStatistics => Ok(self.dns_counters()).into(),
+            MethodId::DnsFlush => {
+                if self.up.contains(&RoleName::Dnsd) {
+                    self.say(Output::Dnsd(ToDnsd::Flush));
+                    Ok(Done {}).into()
+                } else {
+                    Outcome::Now(Err(away("dnsd")))
+                }
+            }
+            MethodId::LogsServices => self.logs_call(now, waiter, params),
+            MethodId::AuthStatus => Ok(self.auth_status(now, caller)).into(),
+            MethodId::AuthSetup => self.auth_setup(now, params),
+            MethodId::AuthLogin => self.auth_login(now, caller, params),
+            MethodId::AuthLogout => self.auth_logout(caller),
+        }
+    }
+
+    fn authorise(&mut self, now: Now, method: &Method, caller: &Caller) -> Result<(), Problem> {
+        let local = caller.origin == Origin::Local;
+        let good = self.facts.data == DataState::Good;
+        match method.access {
+            Access::Open => Ok(()),
+            Access::Setup if !good => Err(data_failed()),
+            Access::Setup if self.auth.is_claimed() => Err(problem(
+                409,
+                "already-claimed",
+                "A password is set already",
+                "Log in with it. Who has lost it can reset the box's data.",
+            )),
+            Access::Setup if local || self.is_on_lan(caller) => Ok(()),
+            Access::Setup => Err(problem(
+                403,
+                "not-from-lan",
+                "The first password is set from the household's network",
+                "Connect to a LAN port of the box.",
+            )),
+            Access::Login | Access::Diagnosis if local => Ok(()),
+            Access::Diagnosis if !good && self.is_on_lan(caller) => Ok(()),
+            Access::Login | Access::Diagnosis => {
+                if self.auth.is_session(now, caller.token.as_deref()) {
+                    Ok(())
+                } else {
+                    Err(problem(
+                        401,
+                        "not-logged-in",
+                        "This needs a login",
+                        "Log in, or call it with a session's token.",
+                    ))
+                }
+            }
+        }
+    }
+
+    /// Whether the caller sits on a link on which the UI is served.
+    fn is_on_lan(&self, caller: &Caller) -> bool {
+        let links = &self.resolved.web.links;
+        let on_link = caller
+            .link_index
+            .is_some_and(|index| links.iter().any(|link| link.index == index));
+        // Under `lintel run` the box's user may sit at the same machine.
+        let same_machine = self.facts.run && caller.address.is_some_and(|a| a.is_loopback());
+        on_link || same_machine
+    }
+
+    fn act(&mut self, now: Now, waiter: Waiter, request: InitRequest) -> Outcome {
+        self.later(now, request, InitUse::Act(waiter))
+    }
+
+    fn later(&mut self, now: Now, request: InitRequest, used: InitUse) -> Outcome {
+        if self.ask_init(now, request, used) {
+            Outcome::Later
+        } else {
+            Outcome::Now(Err(problem(
+                503,
+                "busy",
+                "Too many questions are on their way",
+                "Try again in a moment.",
+            )))
+        }
+    }
+
+    fn fresh_services(&self, now: Now) -> bool {
+        self.services
+            .as_ref()
+            .is_some_and(|(at, _)| *at + SERVICES_FRESH > now.mono)
+    }
+
+    fn status_call(&mut self, now: Now, waiter: Waiter, memory: Option<Memory>) -> Outcome {
+        if self.fresh_services(now) {
+            return Ok(self.status(now, memory)).into();
+        }
+        self.later(now, InitRequest::Services, InitUse::Status(waiter, memory))
+    }
+
+    fn services_call(&mut self, now: Now, waiter: Waiter) -> Outcome {
+        if self.fresh_services(now) {
+            return Ok(self.service_list()).into();
+        }
+        self.later(now, InitRequest::Services, InitUse::Services(waiter))
+    }
+
+    fn logs_call(&mut self, now: Now, waiter: Waiter, params: Value) -> Outcome {
+        let params = match read::<LogParams>(params) {
+            Ok(params) => params,
+            Err(problem) => return Outcome::Now(Err(problem)),
+        };
+        let of = match params.name.as_str() {
+            "all" => None,
+            "init" => Some(RoleName::Init),
+            name => match role(name) {
+                Ok(role) => Some(role),
+                Err(problem) => return Outcome::Now(Err(problem)),
+            },
+        };
+        let lines_max = params.lines.unwrap_or(LOG_LINES_DEFAULT).min(LOG_LINES_MAX);
+        let request = InitRequest::Logs {
+            role: of,
+            lines_max,
+        };
+        self.later(now, request, InitUse::Logs(waiter))
+    }
+
+    /// init's answer, for whoever waits for it.
+    pub(super) fn init(&mut self, now: Now, id: u64, reply: InitReply) {
+        let Some((used, _)) = self.init_uses.remove(&id) else {
+            return;
+        };
+        let failure = match &reply {
+            InitReply::Failed(sentence) => Some(problem(
+                503,
+                "refused",
+                "The supervisor did not do it",
+                sentence,
+            )),
+            _ => None,
+        };
+        if let InitReply::Services(list) = &reply {
+            self.services_heard(now, list.clone());
+        }
+        match (used, reply) {
+            (InitUse::Poll, _) => {}
+            (InitUse::Status(waiter, memory), _) => {
+                // Also when init refused: the rest of the status is what the caller needs then.
+                let status = self.status(now, memory);
+                self.reply_value(waiter, &status);
+            }
+            (InitUse::Services(waiter), InitReply::Services(_)) => {
+                let list = self.service_list();
+                self.reply_value(waiter, &list);
+            }
+            (InitUse::Logs(waiter), InitReply::Logs(lines)) => {
+                let lines: Vec<LogEntry> = lines.into_iter().map(entry).collect();
+                self.reply_value(waiter, &lines);
+            }
+            (InitUse::Act(waiter), InitReply::Done) => self.reply_value(waiter, &Done {}),
+            (InitUse::Services(waiter) | InitUse::Logs(waiter) | InitUse::Act(waiter), _) => {
+                let why = failure.unwrap_or_else(|| {
+                    problem(
+                        500,
+                        "confused",
+                        "The supervisor answered another question",
+                        "",
+                    )
+                });
+                self.reply(waiter, Err(why), None);
+            }
+        }
+    }
+
+    /// Answers those for whom init was too slow.
+    pub(super) fn expire_init_uses(&mut self, now: Now) {
+        let over: Vec<u64> = self
+            .init_uses
+            .iter()
+            .filter(|(_, (_, until))| *until <= now.mono)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in over {
+            let sentence = "it gave no answer in time".to_owned();
+            self.init(now, id, InitReply::Failed(sentence));
+        }
+    }
+
+    fn auth_status(&mut self, now: Now, caller: &Caller) -> AuthStatus {
+        let good = self.facts.data == DataState::Good;
+        let local = caller.origin == Origin::Local;
+        let claimed = self.auth.is_claimed();
+        AuthStatus {
+            claimed,
+            logged_in: local || self.auth.is_session(now, caller.token.as_deref()),
+            may_claim: good && !claimed && (local || self.is_on_lan(caller)),
+            data_failed: !good,
+            hostname: self.active.config.system.hostname.clone(),
+        }
+    }
+
+    fn auth_setup(&mut self, now: Now, params: Value) -> Outcome {
+        let done = read::<PasswordParams>(params).and_then(|params| {
+            fits(&params.password)?;
+            let hash = auth::hash(&params.password, self.rng.as_mut())
+                .ok_or_else(|| problem(500, "no-hash", "The password could not be hashed", ""))?;
+            self.stored("storing the password", |store| store.set_password(&hash))
+                .ok_or_else(cannot_store)?;
+            self.auth.claimed(hash);
+            log::info!("the householder's password is set");
+            Ok(())
+        });
+        match done {
+            Ok(()) => self.new_session(now),
+            Err(problem) => Outcome::Now(Err(problem)),
+        }
+    }
+
+    fn auth_login(&mut self, now: Now, caller: &Caller, params: Value) -> Outcome {
+        if self.facts.data != DataState::Good {
+            return Outcome::Now(Err(data_failed()));
+        }
+        let params = match read::<PasswordParams>(params) {
+            Ok(params) => params,
+            Err(problem) => return Outcome::Now(Err(problem)),
+        };
+        if params.password.len() > PASSWORD_BYTES_MAX {
+            return Outcome::Now(Err(wrong_password()));
+        }
+        match self.auth.login(now, caller.address, &params.password) {
+            Ok(()) => self.new_session(now),
+            Err(LoginError::Wrong) => {
+                log::warn!("a login failed from {}", who(caller));
+                Outcome::Now(Err(wrong_password()))
+            }
+            Err(LoginError::Wait(seconds)) => Outcome::Now(Err(problem(
+                429,
+                "too-many-logins",
+                "Too many logins have failed",
+                &format!("Wait {seconds} s and try again."),
+            ))),
+            Err(LoginError::Unclaimed) => Outcome::Now(Err(problem(
+                409,
+                "not-claimed",
+                "No password is set yet",
+                "Set one first, from the household's network.",
+            ))),
+        }
+    }
+
+    fn new_session(&mut self, now: Now) -> Outcome {
+        let (token, row) = self.auth.begin_session(now, self.rng.as_mut());
+        // A session that is not stored ends with the process: better than no login.
+        self.stored("storing a session", |store| store.put_session(&row));
+        Outcome::Session(to_value(&Done {}), token)
+    }
+
+    fn auth_logout(&mut self, caller: &Caller) -> Outcome {
+        let ended = caller
+            .token
+            .as_deref()
+            .and_then(|token| self.auth.end_session(token));
+        if let Some(key) = ended {
+            self.stored("ending a session", |store| store.delete_session(&key));
+        }
+        Outcome::Session(to_value(&Done {}), String::new())
+    }
+
+    fn audit(&mut self, now: Now, method: &Method, caller: &Caller, outcome: &Outcome) {
+        let result = match outcome {
+            Outcome::Later => "begun",
+            Outcome::Now(Ok(_)) | Outcome::Session(Ok(_), _) => "done",
+            Outcome::Now(Err(problem)) | Outcome::Session(Err(problem), _) => &problem.kind,
+        };
+        // What nobody was allowed to do is counted by webd; writing it would wear the flash at
+        // a stranger's pace.
+        if matches!(result, "not-logged-in" | "too-many-logins" | "not-from-lan") {
+            return;
+        }
+        let line = AuditLine {
+            unix_s: now.unix_s,
+            who: who(caller),
+            method: method.name.to_owned(),
+            outcome: result.to_owned(),
+        };
+        self.stored("writing the audit trail", |store| store.add_audit(&line));
+    }
+
+    pub(super) fn reply_value<T: Serialize>(&mut self, waiter: Waiter, value: &T) {
+        let result = to_value(value);
+        self.reply(waiter, result, None);
+    }
+
+    pub(super) fn reply(
+        &mut self,
+        waiter: Waiter,
+        result: Result<Value, Problem>,
+        set_session: Option<String>,
+    ) {
+        let reply = Reply {
+            id: waiter.id,
+            result,
+            set_session,
+        };
+        match waiter.via {
+            Via::Web if self.up.contains(&RoleName::Webd) => {
+                self.say(Output::Webd(ToWebd::Reply(reply)));
+            }
+            Via::Web => {}
+            Via::Control(connection) => self.say(Output::Control {
+                connection,
+                reply: Box::new(reply),
+            }),
+        }
+    }
+}
+
+/// A problem of RFC 9457.
+pub(super) fn problem(status: u16, kind: &str, title: &str, detail: &str) -> Problem {
+    Problem {
+        status,
+        kind: kind.to_owned(),
+        title: title.to_owned(),
+        detail: detail.to_owned(),
+        errors: Vec::new(),
+    }
+}
+
+pub(super) fn bad_field(path: &str, reason: &str, hint: &str) -> Problem {
+    Problem {
+        errors: vec![FieldError {
+            path: path.to_owned(),
+            line: None,
+            reason: reason.to_owned(),
+            hint: hint.to_owned(),
+        }],
+        ..problem(422, "bad-parameters", "A parameter is wrong", "")
+    }
+}
+
+pub(super) fn data_failed() -> Problem {
+    problem(
+        503,
+        "data-failed",
+        "The box's storage cannot be used",
+        "Until it is reset or replaced, the box can only be looked at and reset.",
+    )
+}
+
+pub(super) fn cannot_store() -> Problem {
+    problem(
+        507,
+        "cannot-store",
+        "The box cannot write to its storage",
+        "Nothing was changed. The status says what is wrong with the storage.",
+    )
+}
+
+fn away(role: &str) -> Problem {
+    problem(
+        503,
+        "role-away",
+        &format!("{role} is not running"),
+        "lintel services shows how it ended.",
+    )
+}
+
+fn wrong_password() -> Problem {
+    problem(401, "wrong-password", "The password is wrong", "")
+}
+
+fn fits(password: &str) -> Result<(), Problem> {
+    if password.chars().count() < PASSWORD_CHARS_MIN {
+        return Err(bad_field(
+            "password",
+            "it is too short",
+            &format!(
+                "use {PASSWORD_CHARS_MIN} characters or more; a few words are easy to keep in mind"
+            ),
+        ));
+    }
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(bad_field(
+            "password",
+            "it is too long",
+            &format!("use at most {PASSWORD_BYTES_MAX} octets"),
+        ));
+    }
+    Ok(())
+}
+
+fn role(name: &str) -> Result<RoleName, Problem> {
+    RoleName::SPAWNED
+        .into_iter()
+        .find(|role| role.as_str() == name)
+        .ok_or_else(|| {
+            bad_field(
+                "name",
+                &format!(
+                    "there is no role {:?}",
+                    name.chars().take(32).collect::<String>()
+                ),
+                "use netd, controld, wand, dhcpd, dnsd or webd",
+            )
+        })
+}
+
+fn who(caller: &Caller) -> String {
+    match (caller.origin, caller.address) {
+        (Origin::Local, _) => "local".to_owned(),
+        (Origin::Web, Some(address)) => unmapped(address).to_string(),
+        (Origin::Web, None) => "web".to_owned(),
+    }
+}
+
+fn unmapped(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+fn entry(line: LogLine) -> LogEntry {
+    LogEntry {
+        uptime_ms: line.uptime_ms,
+        unix_ms: line.unix_ms,
+        role: line.role,
+        level: line.level,
+        text: line.text,
+    }
+}
+
+/// Parameters as their type; null is an empty object.
+pub(super) fn read<T: DeserializeOwned>(params: Value) -> Result<T, Problem> {
+    let params = match params {
+        Value::Null => Value::Object(serde_json::Map::new()),
+        params => params,
+    };
+    serde_json::from_value(params).map_err(|error| {
+        let mut problem = problem(422, "bad-parameters", "The parameters do not fit", "");
+        problem.detail = error.to_string();
+        problem
+    })
+}
+
+pub(super) fn to_value<T: Serialize>(value: &T) -> Result<Value, Problem> {
+    serde_json::to_value(value).map_err(|error| {
+        log::error!("an answer could not be written: {error}");
+        problem(500, "internal", "The answer could not be written", "")
+    })
+}

@@ -1,0 +1,805 @@
+//! The machine.
+//!
+//! ```text
+//!   Observed ──► facts ─┐
+//!   Lease ─────► facts ─┼─► resolve ─► specs ──► wand, dhcpd, dnsd, webd (when they changed)
+//!   config ─────────────┘          └─► desired ─► converge ─► plan ─► netd ─► Applied, Observed
+//!   Bind ──────► store ─► Durable
+//!   Call ──────► reply, at once or when init or the kernel has answered
+//! ```
+//!
+//! Call [`Core::handle`] with each input, then drain [`Core::poll`], then sleep until
+//! [`Core::deadline`] and call [`Core::handle_timeout`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::Ipv4Addr;
+
+use embassy_time::{Duration, Instant};
+use lintel_api::types::{ConfigApplied, Memory};
+use lintel_ipc::call::{Call, Reply};
+use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
+use lintel_ipc::dnsd::{DnsStatistics, FromDnsd, ToDnsd};
+use lintel_ipc::init::{InitReply, InitRequest, ServiceStatus, Start};
+use lintel_ipc::netd::{FromNetd, ToNetd};
+use lintel_ipc::wand::{FromWand, ToWand};
+use lintel_ipc::webd::ToWebd;
+use lintel_model::RoleName;
+use lintel_model::facts::{DataState, Facts, Notice, NoticeCode, Severity};
+use lintel_model::lease::Binding;
+use lintel_model::observed::ObservedState;
+use lintel_model::services::{DnsSpec, Resolved, WanSpec};
+use lintel_plan::converge::{ApplyError, Converge, Event};
+use lintel_proto::rng::Rng;
+use lintel_store::{RevisionState, Store, StoreError};
+
+use super::auth::Auth;
+use super::startup::{self, Active};
+
+/// How long the search for a WAN port keeps ports out of the LAN. ISC's and dnsmasq's servers
+/// wait up to 3 s for an echo before they offer.
+const DETECTION: Duration = Duration::from_secs(8);
+/// netd's first look of a session may have come before it knew which sysctls to read; this is
+/// how long a look with them is awaited.
+const SYSCTL_WAIT: Duration = Duration::from_millis(500);
+/// How long a call waits for init.
+pub(super) const INIT_WAIT: Duration = Duration::from_secs(3);
+/// How long `config.apply` waits for the kernel; webd gives up after 10 s.
+pub(super) const APPLY_WAIT: Duration = Duration::from_secs(7);
+/// Most questions to init on their way; a caller beyond that is told to come again.
+pub(super) const INIT_REQUESTS_MAX: usize = 32;
+/// Between two looks at the roles while pages are open.
+const SERVICES_EVERY: Duration = Duration::from_secs(5);
+/// Between two runs of names to dnsd, and two events of a kind to webd: a thousand devices that
+/// come at once after a power cut are a few messages, not a thousand.
+const CHANGES_EVERY: Duration = Duration::from_millis(200);
+/// Between two notes of the wall clock.
+const TIME_EVERY: Duration = Duration::from_secs(3600);
+/// Longest list of drop reasons believed of a role.
+const DROP_REASONS_MAX: usize = 32;
+
+/// The time of an input: monotonic, and the wall clock's.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Since boot.
+    pub mono: Instant,
+    /// Unix seconds.
+    pub unix_s: u64,
+}
+
+/// By which way a call came, and where its reply goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// webd's session.
+    Web,
+    /// A connection of the control socket.
+    Control(u64),
+}
+
+/// What the machine hears.
+#[derive(Debug)]
+pub enum Input {
+    /// A new session with a role.
+    Session(RoleName),
+    /// The session ended.
+    SessionEnded(RoleName),
+    /// From netd.
+    Netd(FromNetd),
+    /// From wand.
+    Wand(FromWand),
+    /// Everything that dhcpd had said when the loop looked: made durable together.
+    Dhcpd(Vec<FromDhcpd>),
+    /// From dnsd.
+    Dnsd(FromDnsd),
+    /// A call, with the memory's figures of that moment.
+    Call {
+        /// By which way.
+        via: Via,
+        /// The call.
+        call: Call,
+        /// For `status`.
+        memory: Option<Memory>,
+    },
+    /// init's answer.
+    Init {
+        /// The request's number.
+        id: u64,
+        /// The answer.
+        reply: InitReply,
+    },
+    /// /data changed its state.
+    Data(DataState),
+    /// The role shall end.
+    Stop,
+}
+
+/// What the machine says.
+#[derive(Debug)]
+pub enum Output {
+    /// To netd.
+    Netd(ToNetd),
+    /// To wand.
+    Wand(ToWand),
+    /// To dhcpd.
+    Dhcpd(ToDhcpd),
+    /// To dnsd.
+    Dnsd(ToDnsd),
+    /// To webd.
+    Webd(ToWebd),
+    /// To init.
+    Init {
+        /// Repeated in the answer.
+        id: u64,
+        /// What is wanted.
+        request: InitRequest,
+    },
+    /// To a connection of the control socket.
+    Control {
+        /// Which.
+        connection: u64,
+        /// The reply.
+        reply: Box<Reply>,
+    },
+    /// The data directory is good again: end, so that a new process opens it.
+    Restart,
+}
+
+/// Somebody who waits for a reply.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiter {
+    pub(super) via: Via,
+    pub(super) id: u64,
+}
+
+/// What an answer of init is for.
+#[derive(Debug)]
+pub(super) enum InitUse {
+    /// The regular look.
+    Poll,
+    /// `services.status`.
+    Services(Waiter),
+    /// `status`.
+    Status(Waiter, Option<Memory>),
+    /// `logs.services`.
+    Logs(Waiter),
+    /// Something done; the sentence is for the problem when it is not.
+    Act(Waiter),
+}
+
+/// A `config.apply` that waits for the kernel.
+#[derive(Debug)]
+pub(super) struct PendingApply {
+    pub(super) waiter: Waiter,
+    pub(super) deadline: Instant,
+    pub(super) answer: ConfigApplied,
+    /// In force before; taken again when the kernel refuses.
+    pub(super) replied: bool,
+    pub(super) previous: Active,
+}
+
+/// The machine's state. Its parts are used by the modules beside this one.
+pub struct Core {
+    pub(super) start: Start,
+    pub(super) rng: Box<dyn Rng>,
+    pub(super) store: Store,
+    pub(super) auth: Auth,
+    pub(super) active: Active,
+    pub(super) facts: Facts,
+    pub(super) resolved: Resolved,
+    pub(super) observed: Option<ObservedState>,
+    /// A look without sysctls, kept back until then.
+    held_until: Option<Instant>,
+    pub(super) converge: Converge,
+    plan_id: u64,
+    pub(super) kernel_writes: u64,
+    pub(super) step_error: Option<String>,
+    pub(super) pending_apply: Option<PendingApply>,
+    sysctls_asked: Vec<String>,
+    detection_until: Option<Instant>,
+    pub(super) up: BTreeSet<RoleName>,
+    pub(super) bindings: BTreeMap<Ipv4Addr, Binding>,
+    pub(super) stored_lease: Option<lintel_model::lease::WanLease>,
+    pub(super) lease_stored_at: Option<Instant>,
+    pub(super) wan_state: Option<(lintel_model::LinkName, String, String)>,
+    pub(super) wan_dropped: Vec<(String, u64)>,
+    pub(super) dhcp_dropped: Vec<(String, u64)>,
+    pub(super) dns_statistics: DnsStatistics,
+    dns_sent: Option<DnsSpec>,
+    dns_due: Option<Instant>,
+    dns_last: Option<Instant>,
+    pub(super) services: Option<(Instant, Vec<ServiceStatus>)>,
+    services_at: Option<Instant>,
+    pub(super) init_uses: HashMap<u64, (InitUse, Instant)>,
+    init_id: u64,
+    /// Notices that are not the planner's: code, and where it can come more than once, a mark.
+    pub(super) own_notices: BTreeMap<NoticeCode, Notice>,
+    events_dirty: BTreeSet<&'static str>,
+    events_due: Option<Instant>,
+    event_id: u64,
+    time_at: Instant,
+    out: VecDeque<Output>,
+}
+
+impl Core {
+    /// The machine at its start: opens nothing itself, reads what `store` has. A store that did
+    /// not open puts the box into its fail-secure state.
+    pub fn new(
+        now: Now,
+        start: Start,
+        store: Result<Store, StoreError>,
+        rng: Box<dyn Rng>,
+    ) -> Result<Self, StoreError> {
+        let mut own_notices = BTreeMap::new();
+        let (mut store, mut data) = match (store, start.data.clone()) {
+            (Ok(store), DataState::Good) => (store, DataState::Good),
+            (Err(error), DataState::Good) => {
+                let reason = startup::sentence(&error);
+                log::error!("the state cannot be opened: {reason}");
+                (Store::memory()?, DataState::Failed { reason })
+            }
+            (_, failed) => (Store::memory()?, failed),
+        };
+        let loaded = startup::load(&mut store, &start, now.unix_s, &data).and_then(|loaded| {
+            let kept = startup::Kept::read(&store)?;
+            Ok((loaded, kept))
+        });
+        let (loaded, kept) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                // It opened and does not read: nothing of it is to be trusted.
+                data = DataState::Failed {
+                    reason: startup::sentence(&error),
+                };
+                store = Store::memory()?;
+                let loaded = startup::load(&mut store, &start, now.unix_s, &data)?;
+                (loaded, startup::Kept::default())
+            }
+        };
+        for notice in loaded.notices {
+            own_notices.insert(notice.code, notice);
+        }
+        let wan_lease = kept
+            .wan_lease
+            .filter(|lease| super::leases::is_running(lease, now.unix_s));
+        let facts = Facts {
+            links: Vec::new(),
+            board: start.board.clone(),
+            detection_over: false,
+            detected_wan: kept.detected_wan,
+            wan_lease: wan_lease.clone(),
+            data,
+            run: start.run.is_some(),
+        };
+        let mut core = Self {
+            auth: Auth::new(kept.password, kept.sessions, now),
+            resolved: lintel_plan::resolve(&loaded.active.config, &facts),
+            active: loaded.active,
+            start,
+            rng,
+            store,
+            facts,
+            observed: None,
+            held_until: None,
+            converge: Converge::new(),
+            plan_id: 0,
+            kernel_writes: 0,
+            step_error: None,
+            pending_apply: None,
+            sysctls_asked: Vec::new(),
+            detection_until: None,
+            up: BTreeSet::new(),
+            bindings: kept.bindings.into_iter().map(|b| (b.address, b)).collect(),
+            stored_lease: wan_lease,
+            lease_stored_at: None,
+            wan_state: None,
+            wan_dropped: Vec::new(),
+            dhcp_dropped: Vec::new(),
+            dns_statistics: DnsStatistics::default(),
+            dns_sent: None,
+            dns_due: None,
+            dns_last: None,
+            services: None,
+            services_at: None,
+            init_uses: HashMap::new(),
+            init_id: 0,
+            own_notices,
+            events_dirty: BTreeSet::new(),
+            events_due: None,
+            event_id: 0,
+            time_at: now.mono,
+            out: VecDeque::new(),
+        };
+        core.resolved.dns.hosts = core.hosts(now);
+        Ok(core)
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Session(role) => self.session(now, role),
+            Input::SessionEnded(role) => self.session_ended(role),
+            Input::Netd(message) => self.netd(now, message),
+            Input::Wand(message) => self.wand(now, message),
+            Input::Dhcpd(messages) => self.dhcpd(now, messages),
+            Input::Dnsd(FromDnsd::Statistics(statistics)) => {
+                self.dns_statistics = bounded_statistics(statistics);
+            }
+            Input::Call { via, call, memory } => self.call(now, via, call, memory),
+            Input::Init { id, reply } => self.init(now, id, reply),
+            Input::Data(state) => self.data(now, state),
+            Input::Stop => self.stop(now),
+        }
+        self.drive(now);
+        self.handle_timeout(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
+        if due(self.held_until) {
+            self.held_until = None;
+            if let Some(observed) = self.observed.clone() {
+                self.converge.handle_observed(now.mono, observed);
+            }
+        }
+        if due(self.detection_until) {
+            self.detection_until = None;
+            log::info!("no provider has answered on any port so far");
+            self.facts.detection_over = true;
+            self.refresh(now);
+        }
+        if due(self.converge.next_deadline()) {
+            self.drive(now);
+        }
+        if due(self.dns_due) {
+            self.send_dns(now);
+        }
+        if due(self.events_due) {
+            self.send_events(now);
+        }
+        if due(self.services_at) {
+            self.services_at = Some(now.mono + SERVICES_EVERY);
+            if !self
+                .init_uses
+                .values()
+                .any(|(u, _)| matches!(u, InitUse::Poll))
+            {
+                self.ask_init(now, InitRequest::Services, InitUse::Poll);
+            }
+        }
+        if self.time_at <= now.mono {
+            self.time_at = now.mono + TIME_EVERY;
+            self.note_time(now);
+        }
+        self.expire_init_uses(now);
+        if let Some(pending) = &mut self.pending_apply
+            && !pending.replied
+            && pending.deadline <= now.mono
+        {
+            pending.replied = true;
+            let (waiter, answer) = (pending.waiter, pending.answer.clone());
+            self.reply_value(waiter, &answer);
+        }
+    }
+
+    /// What is to be said next.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let init = self.init_uses.values().map(|(_, until)| *until).min();
+        let apply = self.pending_apply.as_ref().filter(|p| !p.replied);
+        [
+            self.held_until,
+            self.detection_until,
+            self.converge.next_deadline(),
+            self.dns_due,
+            self.events_due,
+            self.services_at,
+            Some(self.time_at),
+            init,
+            apply.map(|pending| pending.deadline),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(super) fn say(&mut self, output: Output) {
+        self.out.push_back(output);
+    }
+
+    /// A new session begins with a whole snapshot.
+    fn session(&mut self, now: Now, role: RoleName) {
+        self.up.insert(role);
+        match role {
+            RoleName::Netd => {
+                self.converge.handle_lost();
+                self.observed = None;
+                self.held_until = None;
+                self.sysctls_asked = self.sysctl_paths();
+                let sysctls = self.sysctls_asked.clone();
+                self.say(Output::Netd(ToNetd::Observe { sysctls }));
+            }
+            RoleName::Wand => {
+                self.send_wan();
+                self.begin_detection(now);
+            }
+            RoleName::Dhcpd => {
+                let spec = self.resolved.dhcp.clone();
+                let bindings = self.bindings.values().cloned().collect();
+                self.say(Output::Dhcpd(ToDhcpd::Snapshot { spec, bindings }));
+            }
+            RoleName::Dnsd => {
+                self.dns_sent = None;
+                self.send_dns(now);
+            }
+            RoleName::Webd => {
+                let spec = self.resolved.web.clone();
+                self.say(Output::Webd(ToWebd::Spec(spec)));
+                self.services_at = Some(now.mono + SERVICES_EVERY);
+            }
+            RoleName::Init | RoleName::Controld => {}
+        }
+    }
+
+    fn session_ended(&mut self, role: RoleName) {
+        self.up.remove(&role);
+        match role {
+            RoleName::Netd => {
+                self.converge.handle_lost();
+                self.held_until = None;
+            }
+            RoleName::Webd => self.services_at = None,
+            _ => {}
+        }
+    }
+
+    fn netd(&mut self, now: Now, message: FromNetd) {
+        match message {
+            FromNetd::Observed(observed) => {
+                self.facts.links.clone_from(&observed.links);
+                let blind = observed.sysctls.is_empty();
+                self.observed = Some((*observed).clone());
+                self.refresh(now);
+                // The very first look of a session cannot have the sysctls that the planner
+                // wants. Planning on it would write values that may stand there already.
+                if blind && !self.sysctls_asked.is_empty() && self.held_until.is_none() {
+                    self.held_until = Some(now.mono + SYSCTL_WAIT);
+                    return;
+                }
+                self.held_until = None;
+                self.converge.handle_observed(now.mono, *observed);
+            }
+            FromNetd::Applied {
+                id,
+                done,
+                error,
+                kernel_writes,
+            } => {
+                self.kernel_writes = self.kernel_writes.saturating_add(kernel_writes);
+                if id != self.plan_id {
+                    return;
+                }
+                log::info!("plan {id}: {done} steps done, {kernel_writes} messages to the kernel");
+                let result = match error {
+                    None => Ok(()),
+                    Some(error) => Err(ApplyError::Step {
+                        index: usize::try_from(error.step).unwrap_or(usize::MAX),
+                        text: error.text,
+                    }),
+                };
+                self.converge.handle_applied(now.mono, result);
+            }
+        }
+    }
+
+    fn data(&mut self, now: Now, state: DataState) {
+        if state == self.facts.data {
+            return;
+        }
+        match &state {
+            DataState::Failed { reason } => {
+                log::error!("storage failed: {reason}");
+                match Store::memory() {
+                    Ok(memory) => self.store = memory,
+                    Err(error) => log::error!("no store in memory: {}", startup::sentence(&error)),
+                }
+                self.auth = Auth::new(None, Vec::new(), now);
+                self.facts.data = state;
+                self.refresh(now);
+                self.dirty("status", now);
+            }
+            DataState::Good => self.say(Output::Restart),
+        }
+    }
+
+    fn stop(&mut self, now: Now) {
+        self.note_time(now);
+        self.store_wan_lease(now, true);
+    }
+
+    /// Facts or configuration may have changed: resolves anew and tells whom it concerns.
+    pub(super) fn refresh(&mut self, now: Now) {
+        let old = std::mem::replace(
+            &mut self.resolved,
+            lintel_plan::resolve(&self.active.config, &self.facts),
+        );
+        self.resolved.dns.hosts = self.hosts(now);
+        if self.observed.is_some() {
+            self.converge
+                .set_desired(now.mono, self.resolved.kernel.clone());
+            let sysctls = self.sysctl_paths();
+            if self.up.contains(&RoleName::Netd) && sysctls != self.sysctls_asked {
+                self.sysctls_asked.clone_from(&sysctls);
+                self.say(Output::Netd(ToNetd::Observe { sysctls }));
+            }
+        }
+        if old.wan != self.resolved.wan {
+            self.send_wan();
+            self.begin_detection(now);
+            self.dirty("wan", now);
+        }
+        if old.dhcp != self.resolved.dhcp && self.up.contains(&RoleName::Dhcpd) {
+            let spec = self.resolved.dhcp.clone();
+            self.say(Output::Dhcpd(ToDhcpd::Spec(spec)));
+        }
+        if self.dns_sent.as_ref() != Some(&self.resolved.dns) {
+            self.dns_changed(now);
+        }
+        if old.web != self.resolved.web && self.up.contains(&RoleName::Webd) {
+            let spec = self.resolved.web.clone();
+            self.say(Output::Webd(ToWebd::Spec(spec)));
+        }
+        if old.notices != self.resolved.notices {
+            for notice in &self.resolved.notices {
+                if !old.notices.contains(notice) {
+                    log::info!("notice: {}", notice.text);
+                }
+            }
+            self.dirty("status", now);
+        }
+    }
+
+    /// Sends a plan when one is due, and hears what became of the last.
+    pub(super) fn drive(&mut self, now: Now) {
+        if self.up.contains(&RoleName::Netd)
+            && let Some(plan) = self.converge.poll(now.mono)
+        {
+            self.plan_id += 1;
+            log::info!("plan {}: {} steps", self.plan_id, plan.steps.len());
+            for step in &plan.steps {
+                log::debug!("plan {}: {}", self.plan_id, step.reason);
+            }
+            let id = self.plan_id;
+            self.say(Output::Netd(ToNetd::Apply { id, plan }));
+        }
+        while let Some(event) = self.converge.poll_event() {
+            self.dirty("status", now);
+            match event {
+                Event::Settled => self.settled(now),
+                Event::Failed {
+                    step,
+                    error,
+                    failures,
+                } => {
+                    let step = step.map_or_else(String::new, |step| format!("{} ", step.reason));
+                    let text = format!("{step}failed: {error}");
+                    log::warn!("try {failures}: {text}");
+                    self.own_notices.insert(
+                        NoticeCode::StepFailed,
+                        Notice {
+                            code: NoticeCode::StepFailed,
+                            severity: Severity::Warning,
+                            text: format!("A change of the network is tried again: {text}"),
+                            link: None,
+                        },
+                    );
+                    self.step_error = Some(text);
+                }
+                Event::RolledBack => self.rolled_back(now),
+            }
+        }
+    }
+
+    /// The kernel holds what is desired.
+    fn settled(&mut self, now: Now) {
+        if self.converge.is_settled() {
+            self.step_error = None;
+            self.own_notices.remove(&NoticeCode::StepFailed);
+            if let Some(number) = self.active.revision {
+                self.stored("noting that the revision is applied", |store| {
+                    store.mark_revision(number, RevisionState::Applied)
+                });
+            }
+            if let Some(mut pending) = self.pending_apply.take()
+                && !pending.replied
+            {
+                pending.answer.outcome = "applied".to_owned();
+                self.reply_value(pending.waiter, &pending.answer);
+            }
+            self.dirty("config", now);
+        }
+    }
+
+    /// The kernel refused the wish. When a new revision is to blame, the one before is taken.
+    fn rolled_back(&mut self, now: Now) {
+        let Some(mut pending) = self.pending_apply.take() else {
+            log::error!("the kernel refuses what is desired; the last good state stays");
+            return;
+        };
+        log::error!("the kernel refuses the new revision; the one before is in force again");
+        if let Some(number) = self.active.revision {
+            self.stored("noting that the revision failed", |store| {
+                store.mark_revision(number, RevisionState::Failed)
+            });
+        }
+        self.active = pending.previous;
+        if !pending.replied {
+            pending.answer.outcome = "reverted".to_owned();
+            pending.answer.error = self.step_error.clone();
+            self.reply_value(pending.waiter, &pending.answer);
+        }
+        self.refresh(now);
+        self.dirty("config", now);
+    }
+
+    fn send_wan(&mut self) {
+        if !self.up.contains(&RoleName::Wand) {
+            return;
+        }
+        let lease = self.facts.wan_lease.clone();
+        let lease = match &self.resolved.wan {
+            WanSpec::Dhcp { link, .. } => lease.filter(|lease| lease.link == link.name),
+            WanSpec::Off | WanSpec::Detect { .. } => None,
+        };
+        let spec = self.resolved.wan.clone();
+        self.say(Output::Wand(ToWand::Spec { spec, lease }));
+    }
+
+    fn begin_detection(&mut self, now: Now) {
+        let searching = matches!(self.resolved.wan, WanSpec::Detect { .. });
+        if !searching {
+            self.detection_until = None;
+        } else if !self.facts.detection_over
+            && self.detection_until.is_none()
+            && self.up.contains(&RoleName::Wand)
+        {
+            self.detection_until = Some(now.mono + DETECTION);
+        }
+    }
+
+    /// Names or records changed: dnsd hears of it, now or with the next run.
+    pub(super) fn dns_changed(&mut self, now: Now) {
+        match self.dns_last {
+            Some(last) if last + CHANGES_EVERY > now.mono => {
+                self.dns_due = Some(last + CHANGES_EVERY);
+            }
+            _ => self.send_dns(now),
+        }
+    }
+
+    fn send_dns(&mut self, now: Now) {
+        self.dns_due = None;
+        self.resolved.dns.hosts = self.hosts(now);
+        if self.up.contains(&RoleName::Dnsd) && self.dns_sent.as_ref() != Some(&self.resolved.dns) {
+            self.dns_last = Some(now.mono);
+            self.dns_sent = Some(self.resolved.dns.clone());
+            self.say(Output::Dnsd(ToDnsd::Spec(self.resolved.dns.clone())));
+        }
+    }
+
+    /// Something that pages show has changed.
+    pub(super) fn dirty(&mut self, kind: &'static str, now: Now) {
+        if self.up.contains(&RoleName::Webd) {
+            self.events_dirty.insert(kind);
+            self.events_due.get_or_insert(now.mono + CHANGES_EVERY);
+        }
+    }
+
+    fn send_events(&mut self, now: Now) {
+        self.events_due = None;
+        for kind in std::mem::take(&mut self.events_dirty) {
+            if !self.up.contains(&RoleName::Webd) {
+                continue;
+            }
+            self.event_id += 1;
+            let data = self.event_data(now, kind);
+            self.say(Output::Webd(ToWebd::Event {
+                id: self.event_id,
+                kind: kind.to_owned(),
+                data,
+            }));
+        }
+    }
+
+    /// Asks init; false when too much is on its way.
+    pub(super) fn ask_init(&mut self, now: Now, request: InitRequest, used: InitUse) -> bool {
+        if self.init_uses.len() >= INIT_REQUESTS_MAX {
+            return false;
+        }
+        self.init_id += 1;
+        let id = self.init_id;
+        self.init_uses.insert(id, (used, now.mono + INIT_WAIT));
+        self.say(Output::Init { id, request });
+        true
+    }
+
+    pub(super) fn services_heard(&mut self, now: Now, services: Vec<ServiceStatus>) {
+        let lives = |list: &[ServiceStatus]| -> Vec<_> {
+            list.iter()
+                .map(|s| (s.name, s.state, s.pid, s.restarts))
+                .collect()
+        };
+        let changed = self
+            .services
+            .as_ref()
+            .is_none_or(|(_, old)| lives(old) != lives(&services));
+        self.services = Some((now.mono, services));
+        if changed {
+            self.dirty("services", now);
+        }
+    }
+
+    /// Runs a write whose failure is told and survived.
+    pub(super) fn stored<T>(
+        &mut self,
+        what: &str,
+        write: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> Option<T> {
+        match write(&mut self.store) {
+            Ok(value) => {
+                if self.facts.data == DataState::Good {
+                    self.own_notices.remove(&NoticeCode::DataFailed);
+                }
+                Some(value)
+            }
+            Err(error) => {
+                self.store_failed(what, &error);
+                None
+            }
+        }
+    }
+
+    pub(super) fn store_failed(&mut self, what: &str, error: &StoreError) {
+        let reason = startup::sentence(error);
+        log::error!("{what}: {reason}");
+        self.own_notices.insert(
+            NoticeCode::DataFailed,
+            Notice {
+                code: NoticeCode::DataFailed,
+                severity: Severity::Error,
+                text: format!("The box cannot write to its storage ({reason}). What runs goes on; changes and new devices are refused until there is room."),
+                link: None,
+            },
+        );
+    }
+
+    fn note_time(&mut self, now: Now) {
+        self.stored("noting the time", |store| store.set_last_time(now.unix_s));
+    }
+
+    fn sysctl_paths(&self) -> Vec<String> {
+        let sysctls = self.resolved.kernel.sysctls.iter();
+        sysctls.map(|sysctl| sysctl.path.clone()).collect()
+    }
+}
+
+pub(super) fn bounded_drops(mut dropped: Vec<(String, u64)>) -> Vec<(String, u64)> {
+    dropped.truncate(DROP_REASONS_MAX);
+    for (reason, _) in &mut dropped {
+        *reason = reason
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(64)
+            .collect();
+    }
+    dropped
+}
+
+fn bounded_statistics(mut statistics: DnsStatistics) -> DnsStatistics {
+    statistics.dropped = bounded_drops(statistics.dropped);
+    statistics.upstreams.truncate(DROP_REASONS_MAX);
+    statistics
+}

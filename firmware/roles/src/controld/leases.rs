@@ -1,0 +1,291 @@
+//! Leases: those dhcpd gives and wants durable, and the one wand holds.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use embassy_time::Duration;
+use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
+use lintel_ipc::wand::FromWand;
+use lintel_model::config::PortSelector;
+use lintel_model::lease::{Binding, BindingState, WanLease};
+use lintel_model::services::{HostRecord, WanSpec};
+use lintel_model::{DomainName, HostName, RoleName};
+
+use super::core::{Core, Now, Output, bounded_drops};
+
+/// Longest client id believed (option 61's length octet).
+const CLIENT_ID_OCTETS_MAX: usize = 255;
+/// Most routes believed of a WAN lease: more than a household's provider names.
+const WAN_ROUTES_MAX: usize = 64;
+/// Most resolvers or time servers believed of a WAN lease.
+const WAN_SERVERS_MAX: usize = 8;
+/// Least time between two writes of a lease that only got longer: an hour of flash wear saved
+/// costs at most a lease that looks shorter after a power cut.
+const LEASE_WRITE_EVERY: Duration = Duration::from_secs(600);
+/// How much longer than configured a binding may last: the clock of dhcpd and ours are read
+/// apart, and a shorter lease time may just have been configured.
+const EXPIRY_SLACK_S: u64 = 24 * 3600;
+
+/// Whether the lease is not over.
+pub(super) fn is_running(lease: &WanLease, unix_s: u64) -> bool {
+    lease.lease_s == u32::MAX || end_of(lease) > unix_s
+}
+
+fn end_of(lease: &WanLease) -> u64 {
+    lease.bound_unix_s.saturating_add(u64::from(lease.lease_s))
+}
+
+/// Whether an address is in use by the client it was given to.
+pub(super) fn is_live(binding: &Binding, unix_s: u64) -> bool {
+    binding.state == BindingState::Bound && binding.expires_unix_s > unix_s
+}
+
+impl Core {
+    /// Everything dhcpd said in one go: one transaction, one flush, then the answers.
+    pub(super) fn dhcpd(&mut self, now: Now, messages: Vec<FromDhcpd>) {
+        let mut binds: Vec<(u64, Binding)> = Vec::new();
+        for message in messages {
+            match message {
+                FromDhcpd::Bind { token, binding } => match self.believable(now, binding) {
+                    Some(binding) => binds.push((token, binding)),
+                    None => {
+                        log::warn!("dhcpd wants to bind what it does not serve; refused");
+                        self.say(Output::Dhcpd(ToDhcpd::NotDurable { token }));
+                    }
+                },
+                FromDhcpd::Dropped(dropped) => self.dhcp_dropped = bounded_drops(dropped),
+            }
+        }
+        if binds.is_empty() {
+            return;
+        }
+        let done = self.stored("storing bindings", |store| {
+            store.put_bindings(binds.iter().map(|(_, binding)| binding), now.unix_s)
+        });
+        let mut names_changed = false;
+        for (token, binding) in binds {
+            if done.is_some() {
+                names_changed |= self.keep(now, binding);
+                self.say(Output::Dhcpd(ToDhcpd::Durable { token }));
+            } else {
+                self.say(Output::Dhcpd(ToDhcpd::NotDurable { token }));
+            }
+        }
+        self.dirty(if done.is_some() { "lease" } else { "status" }, now);
+        if names_changed {
+            self.dns_changed(now);
+        }
+    }
+
+    /// Keeps a binding in memory; tells whether names may have changed with it.
+    fn keep(&mut self, now: Now, binding: Binding) -> bool {
+        let named = binding.host_name.is_some();
+        let live = is_live(&binding, now.unix_s);
+        match self.bindings.insert(binding.address, binding.clone()) {
+            None => named && live,
+            Some(old) => {
+                old.host_name != binding.host_name || (named && is_live(&old, now.unix_s) != live)
+            }
+        }
+    }
+
+    /// What dhcpd says is checked: it parses foreign bytes.
+    fn believable(&self, now: Now, mut binding: Binding) -> Option<Binding> {
+        let subnet = self
+            .resolved
+            .dhcp
+            .subnets
+            .iter()
+            .find(|subnet| subnet.address.contains(&binding.address))?;
+        let own = subnet.address.addr() == binding.address;
+        let longest = now
+            .unix_s
+            .saturating_add(u64::from(subnet.lease_s))
+            .saturating_add(EXPIRY_SLACK_S);
+        if own
+            || binding.mac.is_multicast()
+            || binding.client_id.len() > CLIENT_ID_OCTETS_MAX
+            || binding.expires_unix_s > longest
+        {
+            return None;
+        }
+        binding.host_name = binding
+            .host_name
+            .filter(|name| name.parse::<HostName>().is_ok());
+        Some(binding)
+    }
+
+    /// Ends a lease by the householder's wish; `None` when the store refused.
+    pub(super) fn forget(&mut self, now: Now, address: Ipv4Addr) -> Option<bool> {
+        let was = self.stored("deleting a lease", |store| store.delete_binding(address))?;
+        let was = self.bindings.remove(&address).is_some() || was;
+        if was && self.up.contains(&RoleName::Dhcpd) {
+            self.say(Output::Dhcpd(ToDhcpd::Forget { address }));
+        }
+        if was {
+            self.dns_changed(now);
+            self.dirty("lease", now);
+        }
+        Some(was)
+    }
+
+    /// Names for dnsd: reservations win, then who was bound last; each name once, and never the
+    /// box's own.
+    pub(super) fn hosts(&self, now: Now) -> Vec<HostRecord> {
+        let mut hosts: BTreeMap<String, HostRecord> = BTreeMap::new();
+        let own = &self.resolved.dns.own;
+        let taken = |name: &HostName| {
+            own.iter()
+                .any(|host| host.name.as_str().eq_ignore_ascii_case(name.as_str()))
+        };
+        let mut add = |name: HostName, address: Ipv4Addr| {
+            if !taken(&name) {
+                hosts
+                    .entry(name.as_str().to_ascii_lowercase())
+                    .or_insert(HostRecord {
+                        name,
+                        address: IpAddr::V4(address),
+                    });
+            }
+        };
+        for reservation in &self.active.config.dhcp.reservations {
+            if let Some(name) = &reservation.name {
+                add(name.clone(), reservation.address);
+            }
+        }
+        let mut live: Vec<&Binding> = self
+            .bindings
+            .values()
+            .filter(|binding| is_live(binding, now.unix_s))
+            .collect();
+        live.sort_by_key(|binding| std::cmp::Reverse(binding.bound_unix_s));
+        for binding in live {
+            if let Some(Ok(name)) = binding.host_name.as_deref().map(str::parse) {
+                add(name, binding.address);
+            }
+        }
+        hosts.into_values().collect()
+    }
+
+    pub(super) fn wand(&mut self, now: Now, message: FromWand) {
+        match message {
+            FromWand::Lease(lease) => {
+                let Some(lease) = self.believable_lease(lease) else {
+                    log::warn!("wand tells of a lease that cannot be; ignored");
+                    return;
+                };
+                self.facts.wan_lease = Some(lease);
+                self.store_wan_lease(now, false);
+                self.refresh(now);
+                self.dirty("wan", now);
+            }
+            FromWand::Lost { link, reason } => {
+                log::warn!("no lease on {link} any more: {}", clean(&reason));
+                self.facts.wan_lease = None;
+                self.store_wan_lease(now, false);
+                self.refresh(now);
+                self.dirty("wan", now);
+            }
+            FromWand::State { link, state, text } => {
+                let state = Some((link, clean(&state), clean(&text)));
+                if self.wan_state != state {
+                    self.wan_state = state;
+                    self.dirty("wan", now);
+                }
+            }
+            FromWand::ServerSeen { link } => self.server_seen(now, &link),
+            FromWand::Dropped(dropped) => self.wan_dropped = bounded_drops(dropped),
+        }
+    }
+
+    /// A DHCP server answered on a port that is searched: that port is the WAN from now on.
+    fn server_seen(&mut self, now: Now, link: &lintel_model::LinkName) {
+        let searched = match &self.resolved.wan {
+            WanSpec::Detect { links } => links.iter().any(|l| l.name == *link),
+            WanSpec::Off | WanSpec::Dhcp { .. } => false,
+        };
+        let Some(status) = self.facts.links.iter().find(|l| l.name == *link) else {
+            return;
+        };
+        if !searched {
+            return;
+        }
+        let port = match (&status.bus_path, status.permanent_mac.or(status.mac)) {
+            (Some(path), _) => PortSelector::Path(path.clone()),
+            (None, Some(mac)) => PortSelector::Mac(mac),
+            (None, None) => PortSelector::Name(status.name.clone()),
+        };
+        log::info!("a provider answers on {link}: it is the WAN port ({port})");
+        self.stored("storing the WAN port", |store| {
+            store.set_detected_wan(Some(&port))
+        });
+        self.facts.detected_wan = Some(port);
+        self.facts.detection_over = true;
+        self.refresh(now);
+        self.dirty("wan", now);
+    }
+
+    /// Writes the lease when it says something new, or when the stored one would look over long
+    /// before this one is.
+    pub(super) fn store_wan_lease(&mut self, now: Now, at_once: bool) {
+        let new = self.facts.wan_lease.clone();
+        let write = match (&self.stored_lease, &new) {
+            (None, None) => false,
+            (Some(old), Some(new)) => {
+                let rested = self
+                    .lease_stored_at
+                    .is_none_or(|at| at + LEASE_WRITE_EVERY <= now.mono);
+                let longer = end_of(new).saturating_sub(end_of(old));
+                !same_terms(old, new)
+                    || (at_once && old != new)
+                    || (rested && longer >= u64::from(new.lease_s) / 2)
+            }
+            _ => true,
+        };
+        if write {
+            self.stored("storing the WAN lease", |store| {
+                store.set_wan_lease(new.as_ref())
+            });
+            self.stored_lease = new;
+            self.lease_stored_at = Some(now.mono);
+        }
+    }
+
+    fn believable_lease(&self, mut lease: WanLease) -> Option<WanLease> {
+        let WanSpec::Dhcp { link, .. } = &self.resolved.wan else {
+            return None;
+        };
+        let usable = |ip: &Ipv4Addr| {
+            !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip.is_broadcast())
+        };
+        if lease.link != link.name || !usable(&lease.address) || lease.prefix_len > 32 {
+            return None;
+        }
+        lease.router = lease.router.filter(usable);
+        lease.dns.retain(usable);
+        lease.dns.truncate(WAN_SERVERS_MAX);
+        lease.ntp.retain(usable);
+        lease.ntp.truncate(WAN_SERVERS_MAX);
+        lease.routes.truncate(WAN_ROUTES_MAX);
+        lease.domain = lease
+            .domain
+            .filter(|domain| domain.parse::<DomainName>().is_ok());
+        Some(lease)
+    }
+}
+
+/// Equal but for its times.
+fn same_terms(a: &WanLease, b: &WanLease) -> bool {
+    let timeless = |lease: &WanLease| WanLease {
+        bound_unix_s: 0,
+        renew_s: 0,
+        rebind_s: 0,
+        ..lease.clone()
+    };
+    timeless(a) == timeless(b)
+}
+
+/// A sentence of another role: no control characters, and not a novel.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}

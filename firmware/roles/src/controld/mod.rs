@@ -1,0 +1,24 @@
+//! controld: the state of the box.
+//!
+//! * [`core`]: a machine without IO but for the store it owns. Inputs are what netd, wand,
+//!   dhcpd, dnsd, webd, init and the control socket say; outputs are what they are told. Time
+//!   and randomness are arguments.
+//! * [`shell`]: sockets, channels and clocks around it.
+//!
+//! It alone decides: which configuration is in force, what the kernel shall hold, who may call
+//! what. What other roles say is checked before it is believed: they parse foreign bytes.
+
+mod auth;
+mod calls;
+mod config_calls;
+mod control;
+pub mod core;
+mod leases;
+mod shell;
+mod startup;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+pub use shell::main;

@@ -1,0 +1,198 @@
+//! Which configuration is in force when the role begins.
+//!
+//! The newest revision that has not failed; one that no longer loads is marked and the one
+//! before it is tried; when none loads, the factory's. Under `lintel run` the file is the
+//! configuration.
+
+use std::error::Error as _;
+
+use lintel_ipc::init::Start;
+use lintel_model::config::{Config, PortSelector, Problem};
+use lintel_model::facts::{DataState, Notice, NoticeCode, Severity};
+use lintel_model::lease::{Binding, WanLease};
+use lintel_store::{Revision, RevisionDraft, RevisionState, SessionRow, Store, StoreError};
+
+/// The configuration in force.
+#[derive(Debug, Clone)]
+pub(super) struct Active {
+    /// Its revision; `None` when it is in no store.
+    pub(super) revision: Option<u64>,
+    pub(super) author: String,
+    pub(super) reason: String,
+    pub(super) unix_s: u64,
+    pub(super) toml: String,
+    pub(super) config: Config,
+    /// Taken because nothing else could be.
+    pub(super) fail_secure: bool,
+}
+
+/// What the start found.
+pub(super) struct Loaded {
+    pub(super) active: Active,
+    pub(super) notices: Vec<Notice>,
+}
+
+/// What else the store keeps.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) wan_lease: Option<WanLease>,
+    pub(super) detected_wan: Option<PortSelector>,
+    pub(super) password: Option<String>,
+    pub(super) sessions: Vec<SessionRow>,
+    pub(super) bindings: Vec<Binding>,
+}
+
+impl Kept {
+    pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
+        Ok(Self {
+            wan_lease: store.wan_lease()?,
+            detected_wan: store.detected_wan()?,
+            password: store.password()?,
+            sessions: store.sessions()?,
+            bindings: store.bindings()?,
+        })
+    }
+}
+
+pub(super) fn load(
+    store: &mut Store,
+    start: &Start,
+    unix_s: u64,
+    data: &DataState,
+) -> Result<Loaded, StoreError> {
+    if *data != DataState::Good {
+        return Ok(Loaded {
+            active: fail_secure(start, unix_s),
+            notices: Vec::new(),
+        });
+    }
+    let mut notices = Vec::new();
+    match &start.run {
+        Some(run) => commit_when_new(store, &run.config, "run", "given to lintel run", unix_s)?,
+        None => {
+            if store.revisions(u64::MAX, 1)?.is_empty() {
+                let draft = draft(&start.factory_config, "factory", "first start", unix_s);
+                store.commit_revision(&draft)?;
+            }
+        }
+    }
+    let mut before = u64::MAX;
+    while let Some(revision) = store.good_revision_before(before)? {
+        match parse(start, &revision.toml) {
+            Ok(config) => {
+                return Ok(Loaded {
+                    active: active(revision, config),
+                    notices,
+                });
+            }
+            Err(problems) => {
+                before = revision.head.number;
+                let first = problems
+                    .first()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                let text = format!(
+                    "Revision {before} of the configuration does not load ({first}). An older one is in force."
+                );
+                log::error!("{text}");
+                store.mark_revision(before, RevisionState::Failed)?;
+                notices.push(revision_failed(text));
+            }
+        }
+    }
+    notices.push(revision_failed(
+        "No stored configuration loads. The box runs with its factory settings.".to_owned(),
+    ));
+    Ok(Loaded {
+        active: fail_secure(start, unix_s),
+        notices,
+    })
+}
+
+/// Reads a text as this start demands: `[run]` stands only in what `lintel run` was given.
+pub(super) fn parse(start: &Start, text: &str) -> Result<Config, Vec<Problem>> {
+    match &start.run {
+        None => Config::parse_for_box(text),
+        Some(run) => Config::parse(text).map(|mut config| {
+            // The sockets are open already, where the file wanted them.
+            config.run = Config::parse(&run.config).map_or_else(
+                |_| Some(Default::default()),
+                |given| given.run.or_else(|| Some(Default::default())),
+            );
+            config
+        }),
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn sentence(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+fn commit_when_new(
+    store: &mut Store,
+    toml: &str,
+    author: &str,
+    reason: &str,
+    unix_s: u64,
+) -> Result<(), StoreError> {
+    let newest = store.good_revision_before(u64::MAX)?;
+    if newest.is_none_or(|revision| revision.toml != toml) {
+        store.commit_revision(&draft(toml, author, reason, unix_s))?;
+    }
+    Ok(())
+}
+
+fn draft<'a>(toml: &'a str, author: &'a str, reason: &'a str, unix_s: u64) -> RevisionDraft<'a> {
+    RevisionDraft {
+        toml,
+        author,
+        reason,
+        unix_s,
+    }
+}
+
+pub(super) fn active(revision: Revision, config: Config) -> Active {
+    Active {
+        revision: Some(revision.head.number),
+        author: revision.head.author,
+        reason: revision.head.reason,
+        unix_s: revision.head.unix_s,
+        toml: revision.toml,
+        config,
+        fail_secure: false,
+    }
+}
+
+fn fail_secure(start: &Start, unix_s: u64) -> Active {
+    let text = match &start.run {
+        Some(run) => &run.config,
+        None => &start.factory_config,
+    };
+    let config = parse(start, text).unwrap_or_default();
+    Active {
+        revision: None,
+        author: "factory".to_owned(),
+        reason: "fail-secure".to_owned(),
+        unix_s,
+        toml: config.to_toml(),
+        config,
+        fail_secure: true,
+    }
+}
+
+fn revision_failed(text: String) -> Notice {
+    Notice {
+        code: NoticeCode::RevisionFailed,
+        severity: Severity::Error,
+        text,
+        link: None,
+    }
+}
