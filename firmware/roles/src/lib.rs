@@ -11,6 +11,7 @@ pub mod dhcpd;
 pub mod dnsd;
 pub mod init;
 pub mod netd;
+pub mod wand;
 pub mod webd;
 
 use lintel_model::RoleName;
@@ -23,9 +24,9 @@ pub fn run(role: RoleName, ctx: RoleContext) -> Result<(), RoleError> {
         RoleName::Controld => controld::main(ctx),
         RoleName::Dhcpd => dhcpd::main(ctx),
         RoleName::Dnsd => dnsd::main(ctx),
+        RoleName::Wand => wand::main(ctx),
         RoleName::Webd => webd::main(ctx),
         // One line per role; init is no role that init spawns.
-        RoleName::Init
-        | RoleName::Wand => Err(RoleError::NoStart("this role is not built")),
+        RoleName::Init => Err(RoleError::NoStart("this role is not built")),
     }
 }
