@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     let first = args.first().and_then(|first| first.to_str());
     match first {
         Some("role") => role(args.get(1)),
+        Some("console") => init::prompt::main(),
         Some("run") => run(args.get(1..).unwrap_or_default()),
         _ => usage("there is no CLI yet"),
     }

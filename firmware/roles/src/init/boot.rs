@@ -252,12 +252,7 @@ fn setup(line: &KernelCommandLine, data: &Result<(), data::DataError>) -> Setup 
         run_dir: run_dir.clone(),
     };
     let mut chores = Chores::default();
-    chores.consoles = Some(Consoles::new(
-        exe.clone(),
-        run_dir.clone(),
-        &active,
-        Clock.now(),
-    ));
+    chores.consoles = Some(Consoles::new(exe.clone(), &active, Clock.now()));
     chores.data_dir = good.then(|| data_dir.clone());
     Setup {
         roles: RoleName::SPAWNED.to_vec(),

@@ -3,7 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use embassy_time::{Duration, Instant};
@@ -15,7 +15,6 @@ const RESTART_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Consoles {
     exe: PathBuf,
-    run_dir: PathBuf,
     seats: Vec<Seat>,
 }
 
@@ -28,7 +27,7 @@ struct Seat {
 
 impl Consoles {
     /// A prompt for every console that the kernel names as active (`tty0 ttyS0`).
-    pub fn new(exe: PathBuf, run_dir: PathBuf, active: &str, now: Instant) -> Self {
+    pub fn new(exe: PathBuf, active: &str, now: Instant) -> Self {
         let seats = active
             .split_whitespace()
             .map(|name| Seat {
@@ -38,11 +37,7 @@ impl Consoles {
                 start_at: now,
             })
             .collect();
-        Self {
-            exe,
-            run_dir,
-            seats,
-        }
+        Self { exe, seats }
     }
 
     /// When [`Self::run`] is due.
@@ -62,7 +57,7 @@ impl Consoles {
                 continue;
             }
             seat.start_at = now + RESTART_PAUSE;
-            match prompt(&self.exe, &self.run_dir, &seat.device) {
+            match prompt(&self.exe, &seat.device) {
                 Ok(pid) => seat.pid = Some(pid),
                 Err(error) => {
                     log::debug!("no prompt on {}: {error}", seat.device.display());
@@ -84,7 +79,7 @@ impl Consoles {
     }
 }
 
-fn prompt(exe: &PathBuf, run_dir: &PathBuf, device: &PathBuf) -> std::io::Result<u32> {
+fn prompt(exe: &Path, device: &Path) -> std::io::Result<u32> {
     use std::os::unix::fs::OpenOptionsExt;
     let tty = OpenOptions::new()
         .read(true)
@@ -95,8 +90,7 @@ fn prompt(exe: &PathBuf, run_dir: &PathBuf, device: &PathBuf) -> std::io::Result
     let mut command = Command::new(exe);
     command
         .arg0("lintel")
-        .args(["console", "--run-dir"])
-        .arg(run_dir)
+        .arg("console")
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::from(tty.try_clone()?))

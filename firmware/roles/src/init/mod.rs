@@ -2,7 +2,8 @@
 //!
 //! * [`supervise`]: who runs and who comes back, as a pure machine.
 //! * [`shell`]: the loop around it.
-//! * [`boot`]: what only PID 1 does. [`data`], [`console`], [`cmdline`], [`chores`]: its parts.
+//! * [`boot`]: what only PID 1 does. [`data`], [`console`], [`cmdline`], [`chores`]: its parts;
+//!   [`prompt`]: the process on a console.
 //! * [`logs`], [`log_files`]: what the roles said, in memory and on disk.
 //!
 //! It parses no network octet and opens no database. What it reads of roles is hostile: lines
@@ -15,6 +16,7 @@ pub mod console;
 pub mod data;
 pub mod log_files;
 pub mod logs;
+pub mod prompt;
 pub mod run;
 pub mod shell;
 pub mod supervise;

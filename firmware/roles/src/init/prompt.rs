@@ -1,0 +1,71 @@
+//! `lintel` at the console: reads a line, runs it as the CLI would, and asks again.
+//!
+//! Nothing is printed before the first Enter, so that a console nobody looks at stays a log.
+
+use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+/// Longest line taken; more is a serial line making noise.
+const LINE_BYTES_MAX: u64 = 512;
+
+/// Runs until the line ends (`exit`, or a console that hangs up); init starts the next one.
+pub fn main() -> ExitCode {
+    // init opened the console without waiting for a carrier; we do want to wait for keys.
+    if let Err(errno) = fcntl(io::stdin().as_fd(), FcntlArg::F_SETFL(OFlag::empty())) {
+        say(&format!("this console cannot be used: {errno}\r\n"));
+        return ExitCode::FAILURE;
+    }
+    let mut first = true;
+    loop {
+        let Some(line) = read_line() else {
+            return ExitCode::SUCCESS;
+        };
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.first().copied() {
+            None if first => say(&format!(
+                "\r\nLintel {}. Commands: status, leases, logs, config show, services restart, reboot, --help\r\n",
+                super::version()
+            )),
+            None => {}
+            Some("exit" | "logout") => return ExitCode::SUCCESS,
+            Some(_) => run(&words),
+        }
+        first = false;
+        say("lintel> ");
+    }
+}
+
+fn read_line() -> Option<String> {
+    let mut octets = Vec::new();
+    let mut stdin = io::Read::take(io::stdin().lock(), LINE_BYTES_MAX);
+    match stdin.read_until(b'\n', &mut octets) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(String::from_utf8_lossy(&octets).into_owned()),
+    }
+}
+
+/// The CLI in a process of its own: what ends it does not end the prompt.
+fn run(words: &[&str]) {
+    // These belong to the start of the process, not to a user.
+    if matches!(words.first(), Some(&("role" | "run" | "console"))) {
+        say("this is no command of the console\r\n");
+        return;
+    }
+    let status = Command::new(super::exe())
+        .arg0("lintel")
+        .args(words.iter().skip_while(|word| **word == "lintel"))
+        .status();
+    if let Err(error) = status {
+        say(&format!("the command could not be run: {error}\r\n"));
+    }
+}
+
+fn say(text: &str) {
+    // Nobody is left to tell when the console is gone.
+    let _ = io::stdout().write_all(text.as_bytes());
+    let _ = io::stdout().flush();
+}
