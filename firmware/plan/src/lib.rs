@@ -23,6 +23,7 @@ pub mod fake;
 mod notice;
 mod pool;
 mod ports;
+pub mod print;
 mod resolve;
 mod rule;
 pub mod ruleset;

@@ -262,11 +262,11 @@ fn contains(list: &[&LinkStatus], port: &LinkStatus) -> bool {
 }
 
 /// Those of `ports` that pass `keep`, parted by `lan`.
-fn split<'a>(
-    ports: Vec<&'a LinkStatus>,
+fn split(
+    ports: Vec<&LinkStatus>,
     keep: impl Fn(&LinkStatus) -> bool,
     lan: impl Fn(&LinkStatus) -> bool,
-) -> (Vec<&'a LinkStatus>, Vec<&'a LinkStatus>) {
+) -> (Vec<&LinkStatus>, Vec<&LinkStatus>) {
     ports
         .into_iter()
         .filter(|port| keep(port))

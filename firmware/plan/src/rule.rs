@@ -35,17 +35,17 @@ pub(crate) struct Builder(Rule);
 
 impl Builder {
     /// `iifname "NAME"`
-    pub(crate) fn from_link(self, name: &str) -> Self {
+    pub(crate) fn entering_by(self, name: &str) -> Self {
         self.meta(MetaKey::Iifname).eq(ifname(name))
     }
 
     /// `iifname @SET`
-    pub(crate) fn from_links(self, set: &str) -> Self {
+    pub(crate) fn entering(self, set: &str) -> Self {
         self.meta(MetaKey::Iifname).in_set(set)
     }
 
     /// `oifname @SET`
-    pub(crate) fn to_links(self, set: &str) -> Self {
+    pub(crate) fn leaving(self, set: &str) -> Self {
         self.meta(MetaKey::Oifname).in_set(set)
     }
 

@@ -115,10 +115,10 @@ fn spoof() -> Chain {
             .ct_state(state::ESTABLISHED | state::RELATED)
             .accept(),
         rule("sources that the household may use")
-            .from_links(LAN_LINKS)
+            .entering(LAN_LINKS)
             .goto("spoof_lan"),
         rule("sources that the provider may send")
-            .from_links(WAN_LINKS)
+            .entering(WAN_LINKS)
             .goto("spoof_wan"),
     ];
     base(
@@ -187,11 +187,11 @@ fn dstnat() -> Chain {
 fn clamp() -> Chain {
     let rules = vec![
         rule("segments outwards fit the way there")
-            .to_links(WAN_LINKS)
+            .leaving(WAN_LINKS)
             .tcp_syn()
             .clamp_mss(),
         rule("segments inwards fit the way there")
-            .from_links(WAN_LINKS)
+            .entering(WAN_LINKS)
             .tcp_syn()
             .clamp_mss(),
     ];
@@ -215,13 +215,13 @@ fn forward() -> Chain {
             .counter()
             .drop(),
         rule("the household's addresses never leave by the WAN")
-            .to_links(WAN_LINKS)
+            .leaving(WAN_LINKS)
             .ip_daddr_in(LAN_NETWORKS)
             .counter()
             .drop(),
         rule("the household may go out")
-            .from_links(LAN_LINKS)
-            .to_links(WAN_LINKS)
+            .entering(LAN_LINKS)
+            .leaving(WAN_LINKS)
             .ipv4()
             .accept(),
         rule("everything else is refused").counter().go_on(),
@@ -238,7 +238,7 @@ fn forward() -> Chain {
 
 fn input() -> Chain {
     let rules = vec![
-        rule("the box talks to itself").from_link("lo").accept(),
+        rule("the box talks to itself").entering_by("lo").accept(),
         rule("known connections")
             .ct_state(state::ESTABLISHED)
             .accept(),
@@ -254,10 +254,8 @@ fn input() -> Chain {
             .ct_state(state::INVALID)
             .counter()
             .drop(),
-        rule("the household")
-            .from_links(LAN_LINKS)
-            .goto("input_lan"),
-        rule("the provider").from_links(WAN_LINKS).goto("input_wan"),
+        rule("the household").entering(LAN_LINKS).goto("input_lan"),
+        rule("the provider").entering(WAN_LINKS).goto("input_wan"),
         rule("ports without work are refused").counter().go_on(),
     ];
     base(
@@ -315,7 +313,7 @@ fn input_wan() -> Chain {
 fn output() -> Chain {
     let rules = vec![
         rule("the household's addresses never leave by the WAN")
-            .to_links(WAN_LINKS)
+            .leaving(WAN_LINKS)
             .ip_daddr_in(LAN_NETWORKS)
             .counter()
             .drop(),
@@ -333,7 +331,7 @@ fn output() -> Chain {
 fn srcnat() -> Chain {
     let rules = vec![
         rule("outside, the household has the box's address")
-            .to_links(WAN_LINKS)
+            .leaving(WAN_LINKS)
             .ip_saddr_in(LAN_NETWORKS)
             .masquerade(),
     ];
