@@ -127,7 +127,13 @@ impl FromStr for PortSelector {
         if let Some(mac) = text.strip_prefix("mac:") {
             mac.parse().map(Self::Mac)
         } else if let Some(path) = text.strip_prefix("path:") {
-            Ok(Self::Path(path.to_owned()))
+            // Bus paths are printable: what is not was never copied from a list of ports.
+            let clean = !path.is_empty() && path.bytes().all(|b| b.is_ascii_graphic());
+            if clean {
+                Ok(Self::Path(path.to_owned()))
+            } else {
+                Err(NameError::BusPath(path.to_owned()))
+            }
         } else {
             text.parse().map(Self::Name)
         }

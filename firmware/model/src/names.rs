@@ -30,6 +30,9 @@ pub enum NameError {
         "{0:?} is no domain name: labels of letters, digits, '_' and inner hyphens, joined by dots"
     )]
     Domain(String),
+    /// The text is no bus path.
+    #[error("{0:?} is no bus path: bus, hyphen and device, as the list of ports shows it")]
+    BusPath(String),
     /// The text is no 48-bit address.
     #[error("{0:?} is no MAC address: six pairs of hex digits joined by ':'")]
     Mac(String),

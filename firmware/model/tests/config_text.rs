@@ -1,6 +1,7 @@
 //! Configuration texts: every problem at once, and what is written reads back.
 
 use lintel_model::config::Config;
+use proptest::prelude::*;
 
 const BROKEN: &str = r#"
 [sytem]
@@ -211,4 +212,41 @@ fn the_factory_configuration_is_the_default() {
     assert_eq!(factory, Config::default().to_toml());
     assert_eq!(Config::parse_for_box(factory).unwrap(), Config::default());
     assert_eq!(Config::parse("").unwrap(), Config::default());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_without_panic(text in any::<String>()) {
+        let _ = Config::parse(&text);
+    }
+
+    /// A broken file is most often a good one with a part gone or doubled.
+    #[test]
+    fn any_cut_of_a_text_is_read_without_panic(from in 0..1000usize, to in 0..1000usize, with in ".{0,8}") {
+        let chars: Vec<char> = BROKEN.chars().collect();
+        let part = |range: &[char]| range.iter().collect::<String>();
+        let text = part(&chars[..from.min(chars.len())]) + &with + &part(&chars[to.min(chars.len())..]);
+        for problem in Config::parse(&text).err().unwrap_or_default() {
+            let lines = u32::try_from(text.matches('\n').count()).unwrap() + 1;
+            prop_assert!(problem.line >= 1 && problem.line <= lines, "{problem}");
+        }
+    }
+
+    /// What parses is written to what parses to the same.
+    #[test]
+    fn what_parses_is_written_and_parses_again(value in ".{0,40}", host in "[a-z]{1,9}", third in 0..255u8) {
+        let value = toml::Value::String(value).to_string();
+        let text = format!("[system]\nhostname = \"{host}\"\n[lan]\naddress = \"10.0.{third}.1/24\"\n[[dns.records]]\nname = \"x\"\ntype = \"TXT\"\nvalue = {value}\n");
+        if let Ok(config) = Config::parse(&text) {
+            prop_assert_eq!(Config::parse(&config.to_toml()), Ok(config));
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_problems_is_cut_off() {
+    let text: String = (0..60_000).map(|n| format!("key{n} = 1\n")).collect();
+    assert_eq!(Config::parse(&text).unwrap_err().len(), 200);
+    let text = "a = [".to_owned() + &"[".repeat(100_000);
+    assert!(Config::parse(&text).is_err());
 }

@@ -83,6 +83,9 @@ impl<'t> Reader<'t> {
         reason: impl Into<String>,
         hint: impl Into<String>,
     ) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            return;
+        }
         let mut around = path;
         let place = loop {
             if let Some(place) = self.places.get(around) {
@@ -103,20 +106,22 @@ impl<'t> Reader<'t> {
 
     /// Adds a problem at a place.
     pub(super) fn problem_at(&mut self, offset: usize, path: &str, reason: String, hint: String) {
+        // Finding the line reads the text: not for problems that nobody will see.
+        if self.problems.len() >= PROBLEMS_MAX {
+            return;
+        }
         let (line, column) = position(self.text, offset);
         self.push(line, column, path, reason, hint);
     }
 
     fn push(&mut self, line: u32, column: u32, path: &str, reason: String, hint: String) {
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem {
-                line,
-                column,
-                path: path.to_owned(),
-                reason,
-                hint,
-            });
-        }
+        self.problems.push(Problem {
+            line,
+            column,
+            path: path.to_owned(),
+            reason,
+            hint,
+        });
     }
 
     /// The problems in the order of the text, each once.
