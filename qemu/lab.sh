@@ -72,15 +72,15 @@ if [ ! -e "$root" ]; then
         while IFS= read -r path; do
             if [ -L "$path" ] || [ -f "$path" ]; then echo "${path#/}"; fi
         done >"$work/files"
-    mkdir "$work/root"
-    tar -C / -cf - -T "$work/files" 2>/dev/null | tar -C "$work/root" -xf -
+    mkdir "$work/image"
+    tar -C / -cf - -T "$work/files" 2>/dev/null | tar -C "$work/image" -xf -
     for name in bin sbin lib lib64; do
-        rm -rf "${work:?}/root/$name"
-        mkdir -p "$work/root/usr/$name"
-        ln -s "usr/$name" "$work/root/$name"
+        rm -rf "${work:?}/image/$name"
+        mkdir -p "$work/image/usr/$name"
+        ln -s "usr/$name" "$work/image/$name"
     done
-    mkdir -p "$work/root"/{proc,sys,dev,tmp,run,mnt,root,etc,lab,var/lib,var/log}
-    mksquashfs "$work/root" "$root.new" -noappend -quiet -no-progress -all-root -comp zstd -Xcompression-level 3 ||
+    mkdir -p "$work/image"/{proc,sys,dev,tmp,run,mnt,root,etc,lab,var/lib,var/log}
+    mksquashfs "$work/image" "$root.new" -noappend -quiet -no-progress -all-root -comp zstd -Xcompression-level 3 ||
         fail "packing the lab guest" "is squashfs-tools installed, and is there room in $cache?"
     mv "$root.new" "$root"
 fi
