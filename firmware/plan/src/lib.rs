@@ -9,7 +9,7 @@
 //! ```
 //!
 //! * [`resolve()`] decides everything: whoever applies the result has no choice left.
-//! * [`ruleset`] is the firewall; [`print`] shows it in the words of `nft`.
+//! * [`ruleset`] is the firewall; [`mod@print`] shows it in the words of `nft`.
 //! * [`diff()`] finds the ordered steps from what is to what shall be. Equal means none.
 //! * [`Converge`] keeps at it: retries, backs off, goes back to what worked.
 //! * [`fake`] is a kernel for tests.
