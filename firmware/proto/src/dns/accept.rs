@@ -559,8 +559,11 @@ mod tests {
             bytes.extend(tail);
             let packet = Packet::new_checked(&bytes[..]).unwrap();
             if let Verdict::Answer(answer) = judge(&packet, question, false, true, &Config::default()) {
-                prop_assert!(Repr::parse(&Packet::new_checked(&answer.message[..]).unwrap()).is_ok()
-                    || !answer.ttl_at.is_empty());
+                // What is kept can be read again, whatever came.
+                let kept = Packet::new_checked(&answer.message[..]).unwrap();
+                for record in kept.records() {
+                    prop_assert!(record.unwrap().name().is_ok());
+                }
             }
         }
     }

@@ -3,6 +3,8 @@
 use core::fmt;
 use std::net::IpAddr;
 
+use super::HEADER_LEN;
+
 /// Longest name in wire form, its final zero included (RFC 1035, 2.3.4).
 const NAME_LEN_MAX: usize = 255;
 
@@ -250,7 +252,8 @@ impl Name {
 /// zero to `take`. Returns the offset behind the name at its first place.
 ///
 /// Every pointer must lie before the start of the labels that led to it, so each jump goes
-/// strictly backwards and the walk ends; 255 octets of name end it earlier.
+/// strictly backwards and the walk ends; 255 octets of name end it earlier. No name lies in the
+/// header, so no pointer may go there: forwarders change what stands in it.
 pub(super) fn walk(
     message: &[u8],
     at: usize,
@@ -277,7 +280,7 @@ pub(super) fn walk(
             0xc0..=0xff => {
                 let low = *message.get(at + 1).ok_or(NameError::Truncated)?;
                 let target = usize::from(length & 0x3f) << 8 | usize::from(low);
-                if target >= start {
+                if target >= start || target < HEADER_LEN {
                     return Err(NameError::Pointer);
                 }
                 end = end.or(Some(at + 2));
@@ -409,17 +412,20 @@ mod tests {
 
     #[test]
     fn pointers_go_backwards_only() {
-        // "a" at 0, pointer to it at 3.
-        let message = b"\x01a\0\x01b\xc0\x00";
-        assert_eq!(Name::parse(message, 3).unwrap(), (name("b.a"), 7));
-        // To itself, forwards, and two that point at each other.
+        let behind_header = |octets: &[u8]| [&[1; HEADER_LEN][..], octets].concat();
+        // "a" at 12, a pointer to it at 16.
+        let message = behind_header(b"\x01a\0\x01b\xc0\x0c");
+        assert_eq!(Name::parse(&message, 15).unwrap(), (name("b.a"), 19));
+        // To itself, forwards, two that point at each other, and into the header.
         for bad in [
-            &b"\xc0\x00"[..],
-            b"\x01a\xc0\x00",
-            b"\xc0\x02\x00",
-            b"\xc0\x02\xc0\x00",
+            &b"\xc0\x0c"[..],
+            b"\x01a\xc0\x0c",
+            b"\xc0\x0e\x00",
+            b"\xc0\x0e\xc0\x0c",
+            b"\xc0\x0b",
         ] {
-            assert_eq!(Name::parse(bad, 0).unwrap_err(), NameError::Pointer);
+            let message = behind_header(bad);
+            assert_eq!(Name::parse(&message, 12).unwrap_err(), NameError::Pointer);
         }
         assert_eq!(Name::parse(b"\x40a", 0).unwrap_err(), NameError::Pointer);
         assert_eq!(Name::parse(b"\xc0", 0).unwrap_err(), NameError::Truncated);
@@ -434,7 +440,7 @@ mod tests {
         let text = [63, 63, 63, 62].map(|n| "x".repeat(n)).join(".");
         assert_eq!(Name::from_text(&text), Err(NameError::TooLong));
         // A pointer must not stretch a name either.
-        let mut message = Vec::new();
+        let mut message = vec![0; HEADER_LEN];
         for _ in 0..3 {
             message.push(63);
             message.extend([b'x'; 63]);
@@ -443,7 +449,7 @@ mod tests {
         let at = message.len();
         message.push(62);
         message.extend([b'y'; 62]);
-        message.extend([0xc0, 0]);
+        message.extend([0xc0, 12]);
         assert_eq!(Name::parse(&message, at).unwrap_err(), NameError::TooLong);
     }
 
