@@ -79,7 +79,7 @@ impl Isp {
              chroot: \"\"\n  username: \"\"\n  directory: \"{dir}\"\n  pidfile: \"\"\n  use-syslog: no\n  \
              module-config: \"iterator\"\n  local-zone: \"example.net.\" static\n  \
              local-data: \"{NAME}. 300 IN A {WEB}\"\n  local-data: \"rebind.example.net. 300 IN A 192.168.1.7\"\n  \
-             local-data: \"alias.example.net. 300 IN CNAME {NAME}.\"\n  \
+             local-data: \"second.example.net. 300 IN A {WEB}\"\n  \
              local-data: \"example.net. 60 IN SOA ns.example.net. host.example.net. 1 3600 600 86400 30\"\n{big}\
              remote-control:\n  control-enable: no\n",
             dir = self.dir.path("").display(),

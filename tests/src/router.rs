@@ -59,7 +59,9 @@ impl Router {
         );
         until("every role is ready", Duration::from_secs(20), || {
             assert!(proc.runs(), "lintel run ended: {}", proc.printed());
-            proc.printed().contains("lintel: ready")
+            proc.printed()
+                .lines()
+                .any(|line| line.ends_with("info  ready"))
         });
         self.proc = Some(proc);
     }

@@ -276,7 +276,7 @@ fn the_provider_dies_and_returns() {
     until("names resolve again", Duration::from_secs(30), || {
         street
             .host
-            .dig(&lease.dns, &["alias.example.net"])
+            .dig(&lease.dns, &["second.example.net"])
             .contains(&isp::WEB.to_owned())
     });
 
