@@ -18,8 +18,6 @@ mod bridge;
 pub mod front;
 mod lanes;
 mod shell;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

@@ -8,8 +8,6 @@ mod api;
 mod assets;
 mod guard;
 mod pages;
-#[cfg(test)]
-mod tests;
 mod urls;
 mod view;
 

@@ -150,7 +150,8 @@ fn notices(status: &Status) -> Vec<NoticeView> {
 }
 
 fn wan(wan: &WanStatus, now: u64) -> Vec<Row> {
-    let state = wan.state.clone().unwrap_or_else(|| wan.mode.clone());
+    let state = wan.state.as_deref().unwrap_or(&wan.mode);
+    let state = state_in_words(state);
     let tone = if wan.online { "good" } else { "warn" };
     let mut rows = vec![row("State", state).tone(tone)];
     if let Some(link) = &wan.link {
@@ -181,6 +182,22 @@ fn wan(wan: &WanStatus, now: u64) -> Vec<Row> {
         format!("confirmed {} ago, {until}", span(ago)),
     ));
     rows
+}
+
+/// RFC 2131 figure 5 for people; what is not in it is shown as it came.
+fn state_in_words(state: &str) -> &str {
+    match state {
+        "bound" => "connected",
+        "init" | "selecting" => "asking for an address",
+        "requesting" => "taking the address offered",
+        "init-reboot" | "rebooting" => "confirming its last address",
+        "renewing" => "connected, renewing its address",
+        "rebinding" => "connected, but the server it got its address from is silent",
+        "detect" => "looking for the port",
+        "off" => "not configured",
+        "dhcp" => "starting",
+        other => other,
+    }
 }
 
 fn lan(status: &Status) -> Vec<Row> {

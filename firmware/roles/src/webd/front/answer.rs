@@ -155,7 +155,7 @@ pub fn take(bytes: &mut Vec<u8>) -> Result<Option<Answer>, AnswerError> {
     for field in response.headers.iter() {
         let value = std::str::from_utf8(field.value).map_err(|_| AnswerError::Malformed)?;
         let same = |name: &&str| field.name.eq_ignore_ascii_case(name);
-        if let Some(name) = KEPT.into_iter().find(|name| same(&name)) {
+        if let Some(name) = KEPT.into_iter().find(|name| same(name)) {
             answer.fields.push((name, value.to_owned()));
         } else if same(&"content-length") {
             length = value.parse::<usize>().ok();

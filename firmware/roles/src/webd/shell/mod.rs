@@ -1,0 +1,293 @@
+//! The loop: sockets of clients, lanes, calls and events; every decision is the front's.
+
+mod calls;
+mod clients;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::SyncSender;
+
+use embassy_time::{Duration, Instant};
+use lintel_ipc::call::Reply;
+use lintel_ipc::init::ChannelKind;
+use lintel_ipc::webd::{FromWebd, ToWebd};
+use lintel_model::RoleName;
+use lintel_model::services::WebSpec;
+use lintel_rt::channel::{Channel, ChannelError};
+use lintel_rt::poller::{Interest, Token};
+use lintel_rt::role::{INIT_TOKEN, InitEvent, RoleContext, RoleError};
+
+use super::bridge::Jobs;
+use super::front::connection::{Connection, Request};
+use super::front::events::History;
+use super::front::head::{Hosts, Refusal};
+use super::lanes::Lanes;
+
+const JOBS: Token = 100;
+const LISTENER: Token = 101;
+const SESSION: Token = 102;
+const FIRST_CLIENT: Token = 1000;
+/// Calls without a reply; workers and streams together stay far below, unless controld hangs.
+const CALLS_MAX: usize = 128;
+/// Pause after the kernel refused an accept, so that a lack of descriptors is no busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type Session = Channel<FromWebd, ToWebd>;
+
+/// Everything that the loop holds.
+pub(crate) struct Shell {
+    ctx: RoleContext,
+    listener: TcpListener,
+    listening: bool,
+    listen_again: Option<Instant>,
+    lanes: Lanes,
+    jobs: Jobs,
+    session: Option<Session>,
+    spec: Option<WebSpec>,
+    hosts: Hosts,
+    clients: HashMap<Token, Client>,
+    next_client: Token,
+    queue: VecDeque<(Token, Box<Request>)>,
+    calls: BTreeMap<u64, Waiter>,
+    next_call: u64,
+    history: History,
+}
+
+struct Client {
+    socket: TcpStream,
+    peer: IpAddr,
+    local: IpAddr,
+    link: Option<u32>,
+    machine: Connection,
+    interest: Interest,
+    stream: Option<Stream>,
+}
+
+struct Stream {
+    token: Option<String>,
+    heartbeat_at: Instant,
+    recheck_at: Instant,
+}
+
+/// Who waits for a reply.
+enum Waiter {
+    Worker(SyncSender<Reply>),
+    /// A stream may begin when the session behind its token holds.
+    Stream {
+        client: Token,
+        token: Option<String>,
+        last_id: Option<String>,
+    },
+    /// A stream may go on.
+    Recheck(Token),
+}
+
+impl Shell {
+    /// The loop around an inherited listener.
+    pub(crate) fn new(
+        ctx: RoleContext,
+        listener: OwnedFd,
+        lanes: Lanes,
+        jobs: Jobs,
+    ) -> Result<Self, RoleError> {
+        let listener = TcpListener::from(listener);
+        listener
+            .set_nonblocking(true)
+            .map_err(RoleError::io("preparing the listener"))?;
+        ctx.poller
+            .add(&jobs.wake, JOBS, Interest::READ)
+            .map_err(RoleError::io("watching the bridge"))?;
+        Ok(Self {
+            history: History::new(&ctx.start.boot_id),
+            ctx,
+            listener,
+            listening: false,
+            listen_again: None,
+            lanes,
+            jobs,
+            session: None,
+            spec: None,
+            hosts: Hosts::new([]),
+            clients: HashMap::new(),
+            next_client: FIRST_CLIENT,
+            queue: VecDeque::new(),
+            calls: BTreeMap::new(),
+            next_call: 1,
+        })
+    }
+
+    /// Serves until init says stop.
+    pub(crate) fn run(mut self) -> Result<(), RoleError> {
+        self.ctx.ready()?;
+        let mut events = Vec::new();
+        loop {
+            self.ctx
+                .poller
+                .wait(self.deadline(), &mut events)
+                .map_err(RoleError::io("waiting"))?;
+            for event in &events {
+                match event.token {
+                    INIT_TOKEN => {
+                        if self.on_init()? {
+                            return Ok(());
+                        }
+                    }
+                    SESSION => self.on_session(),
+                    JOBS => self.on_jobs(),
+                    LISTENER => self.on_listener()?,
+                    token if token < JOBS => self.on_lane(*event)?,
+                    token => self.on_client(token, *event),
+                }
+            }
+            self.on_time()?;
+            self.dispatch();
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.ctx.clock.now()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let clients = self.clients.values().flat_map(|client| {
+            let stream = client.stream.as_ref();
+            let stream = stream.map(|s| s.heartbeat_at.min(s.recheck_at));
+            [client.machine.deadline(), stream]
+        });
+        clients.flatten().chain(self.listen_again).min()
+    }
+
+    /// Whether to stop.
+    fn on_init(&mut self) -> Result<bool, RoleError> {
+        while let Some(event) = self.ctx.on_init()? {
+            match event {
+                InitEvent::Channel {
+                    with: RoleName::Controld,
+                    kind: ChannelKind::Session,
+                    fd,
+                } => self.begin_session(fd)?,
+                InitEvent::Stop => return Ok(true),
+                // The page asks controld about /data; other channels are not for us.
+                InitEvent::Channel { .. } | InitEvent::Reply { .. } | InitEvent::Data(_) => {}
+            }
+        }
+        Ok(false)
+    }
+
+    fn begin_session(&mut self, fd: OwnedFd) -> Result<(), RoleError> {
+        self.end_session();
+        let session = Channel::new(fd).map_err(RoleError::io("taking the session"))?;
+        self.ctx
+            .poller
+            .add(&session, SESSION, Interest::READ)
+            .map_err(RoleError::io("watching the session"))?;
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// Nobody will answer what was asked: workers hear it by their channel's end, streams that
+    /// were about to begin are told to come back.
+    fn end_session(&mut self) {
+        self.session = None;
+        let now = self.now();
+        for waiter in std::mem::take(&mut self.calls).into_values() {
+            if let Waiter::Stream { client: id, .. } = waiter
+                && let Some(client) = self.clients.get_mut(&id)
+            {
+                client.machine.refuse(now, Refusal::Busy, false);
+                self.settle(id);
+            }
+        }
+    }
+
+    fn on_session(&mut self) {
+        while let Some(session) = &mut self.session {
+            let message = match session.flush().and_then(|()| session.recv()) {
+                Ok(Some((message, _))) => message,
+                Ok(None) => break,
+                Err(error) => return self.lose_session(&error),
+            };
+            match message {
+                ToWebd::Spec(spec) => self.on_spec(spec),
+                ToWebd::Reply(reply) => self.on_reply(reply),
+                ToWebd::Event { id, kind, data } => self.on_event(id, &kind, &data),
+            }
+        }
+        self.watch_session();
+    }
+
+    fn lose_session(&mut self, error: &ChannelError) {
+        log::warn!("the session with controld ended: {error}");
+        self.end_session();
+    }
+
+    fn watch_session(&self) {
+        if let Some(session) = &self.session {
+            let interest = Interest {
+                read: true,
+                write: session.wants_write(),
+            };
+            if let Err(error) = self.ctx.poller.modify(session, SESSION, interest) {
+                log::error!("watching the session failed: {error}");
+            }
+        }
+    }
+
+    fn on_spec(&mut self, spec: WebSpec) {
+        self.hosts = Hosts::new(spec.hosts.iter().map(String::as_str));
+        self.spec = Some(spec);
+        let gone: Vec<Token> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| self.link_of(client.local).is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.clients.remove(&id);
+        }
+        self.listen();
+    }
+
+    /// Listens from the first snapshot on: before it nobody could be told from anybody, and
+    /// who comes early waits in the backlog.
+    fn listen(&mut self) {
+        if self.spec.is_none() || self.listening {
+            return;
+        }
+        match self
+            .ctx
+            .poller
+            .add(&self.listener, LISTENER, Interest::READ)
+        {
+            Ok(()) => {
+                self.listening = true;
+                self.listen_again = None;
+            }
+            Err(error) => log::error!("watching the listener failed: {error}"),
+        }
+    }
+
+    fn on_time(&mut self) -> Result<(), RoleError> {
+        let now = self.now();
+        if self.listen_again.is_some_and(|at| at <= now) {
+            self.listen_again = None;
+            self.listen();
+        }
+        let due = |client: &Client| client.machine.deadline().is_some_and(|at| at <= now);
+        let late = self.clients.iter().filter(|(_, c)| due(c));
+        let late: Vec<Token> = late.map(|(id, _)| *id).collect();
+        for id in late {
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.machine.handle_timeout(now);
+            }
+            self.settle(id);
+        }
+        let streams = self.clients.iter().filter(|(_, c)| c.stream.is_some());
+        let streams: Vec<Token> = streams.map(|(id, _)| *id).collect();
+        for id in streams {
+            self.keep_stream(id, now);
+        }
+        Ok(())
+    }
+}
