@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Some("role") => role(args.get(1)),
         Some("console") => init::prompt::main(),
         Some("run") => run(args.get(1..).unwrap_or_default()),
-        _ => usage("there is no CLI yet"),
+        _ => lintel_roles::cli::main(&args),
     }
 }
 

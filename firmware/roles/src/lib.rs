@@ -6,6 +6,7 @@
 //! and its sessions begin again with snapshots.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // shells do the IO
 
+pub mod cli;
 pub mod controld;
 pub mod dhcpd;
 pub mod dnsd;

@@ -287,7 +287,11 @@ impl Core {
                 let lines: Vec<LogEntry> = lines.into_iter().map(entry).collect();
                 self.reply_value(waiter, &lines);
             }
-            (InitUse::Act(waiter), InitReply::Done) => self.reply_value(waiter, &Done {}),
+            (InitUse::Act(waiter), InitReply::Done) => {
+                // The roles are about to change: the next caller sees them anew.
+                self.services = None;
+                self.reply_value(waiter, &Done {});
+            }
             (InitUse::Services(waiter) | InitUse::Logs(waiter) | InitUse::Act(waiter), _) => {
                 let why = failure.unwrap_or_else(|| {
                     problem(

@@ -1,0 +1,346 @@
+//! argv to a call. What may be written is read from the table: a method's words, then its
+//! parameters as `key=value`, as `--key value`, or, where they are required, in their order.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use lexopt::Arg;
+use lintel_api::types::CONFIG_BYTES_MAX;
+use lintel_api::{Method, MethodId, ParamKind};
+use serde_json::{Map, Value, json};
+
+/// Where the box listens.
+const SOCKET: &str = "/run/lintel/control.sock";
+
+/// What the arguments mean.
+pub(super) enum Parsed {
+    /// A call.
+    Call(Box<Invocation>),
+    /// Help, of all or of one method.
+    Help(Option<&'static Method>),
+    /// The version.
+    Version,
+}
+
+/// One call.
+pub(super) struct Invocation {
+    pub(super) method: &'static Method,
+    pub(super) params: Value,
+    pub(super) json: bool,
+    pub(super) socket: PathBuf,
+    /// The file that a parameter was read from, for the places of problems.
+    pub(super) file: Option<String>,
+    /// `logs -f`.
+    pub(super) follow: bool,
+}
+
+/// The arguments are wrong.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UsageError {
+    #[error("there is no command {0:?}")]
+    Unknown(String),
+    #[error("{0}")]
+    Option(#[from] lexopt::Error),
+    #[error("{name}: {hint}")]
+    Value { name: &'static str, hint: String },
+    #[error("{0} is missing")]
+    Missing(String),
+    #[error("{0:?} is one word too many")]
+    Surplus(String),
+    #[error("{0}")]
+    File(String),
+}
+
+pub(super) fn parse(args: &[OsString]) -> Result<Parsed, UsageError> {
+    let (globals, rest) = Globals::split(args)?;
+    if globals.version {
+        return Ok(Parsed::Version);
+    }
+    let texts: Vec<&str> = rest
+        .iter()
+        .map(|arg| arg.to_str().unwrap_or_default())
+        .collect();
+    let words: Vec<&str> = texts
+        .iter()
+        .copied()
+        .take_while(|word| !word.starts_with('-'))
+        .collect();
+    let Some((method, taken)) = lintel_api::by_words(&words) else {
+        return match words.first() {
+            None => Ok(Parsed::Help(None)),
+            Some(_) if globals.help => Ok(Parsed::Help(None)),
+            Some(_) => Err(UsageError::Unknown(words.join(" "))),
+        };
+    };
+    if globals.help {
+        return Ok(Parsed::Help(Some(method)));
+    }
+    let mut builder = Builder {
+        method,
+        params: Map::new(),
+        file: None,
+        follow: false,
+    };
+    builder.read(rest.get(taken..).unwrap_or_default())?;
+    Ok(Parsed::Call(Box::new(Invocation {
+        method,
+        params: Value::Object(builder.params),
+        json: globals.json,
+        socket: globals.socket,
+        file: builder.file,
+        follow: builder.follow,
+    })))
+}
+
+/// Options that every command has, wherever they stand.
+struct Globals {
+    json: bool,
+    help: bool,
+    version: bool,
+    socket: PathBuf,
+}
+
+impl Globals {
+    fn split(args: &[OsString]) -> Result<(Self, Vec<OsString>), UsageError> {
+        let mut globals = Self {
+            json: false,
+            help: false,
+            version: false,
+            socket: std::env::var_os("LINTEL_SOCKET").map_or_else(|| SOCKET.into(), PathBuf::from),
+        };
+        let mut rest = Vec::new();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            match arg.to_str() {
+                Some("--json") => globals.json = true,
+                Some("--help" | "-h" | "help") => globals.help = true,
+                Some("--version" | "-V") => globals.version = true,
+                Some("--socket") => {
+                    let path = args.next();
+                    globals.socket = path
+                        .ok_or_else(|| UsageError::Missing("the path after --socket".to_owned()))?
+                        .into();
+                }
+                Some(text) if text.starts_with("--socket=") => {
+                    globals.socket = text.trim_start_matches("--socket=").into();
+                }
+                _ => rest.push(arg.clone()),
+            }
+        }
+        Ok((globals, rest))
+    }
+}
+
+struct Builder {
+    method: &'static Method,
+    params: Map<String, Value>,
+    file: Option<String>,
+    follow: bool,
+}
+
+impl Builder {
+    fn read(&mut self, args: &[OsString]) -> Result<(), UsageError> {
+        let logs = self.method.id == MethodId::LogsServices;
+        let mut parser = lexopt::Parser::from_args(args);
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Arg::Short('n') if logs => {
+                    let lines = parser.value()?;
+                    self.set("lines", &lines.to_string_lossy())?;
+                }
+                Arg::Short('f') | Arg::Long("follow") if logs => self.follow = true,
+                Arg::Long(name) => {
+                    let key = name.replace('-', "_");
+                    match self.method.param(&key) {
+                        Some(param) if param.kind == ParamKind::Flag => {
+                            let text = parser.optional_value().unwrap_or_default();
+                            self.set(&key, &text.to_string_lossy())?;
+                        }
+                        Some(_) => {
+                            let text = parser.value()?;
+                            self.set(&key, &text.to_string_lossy())?;
+                        }
+                        None => return Err(Arg::Long(name).unexpected().into()),
+                    }
+                }
+                Arg::Value(word) => self.word(&word.to_string_lossy())?,
+                arg => return Err(arg.unexpected().into()),
+            }
+        }
+        self.complete()
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), UsageError> {
+        if let Some((key, text)) = word.split_once('=')
+            && self.method.param(key).is_some()
+        {
+            return self.set(key, text);
+        }
+        if self.takes_file() && self.file.is_none() {
+            self.file = Some(word.to_owned());
+            let text = read_file(word)?;
+            self.params.insert("toml".to_owned(), json!(text));
+            return Ok(());
+        }
+        let open = self
+            .method
+            .params
+            .iter()
+            .find(|param| param.required && !self.params.contains_key(param.name));
+        match open {
+            Some(param) => self.set(param.name, word),
+            None => Err(UsageError::Surplus(word.to_owned())),
+        }
+    }
+
+    fn takes_file(&self) -> bool {
+        matches!(
+            self.method.id,
+            MethodId::ConfigApply | MethodId::ConfigValidate
+        )
+    }
+
+    fn set(&mut self, key: &str, text: &str) -> Result<(), UsageError> {
+        let Some(param) = self.method.param(key) else {
+            return Err(UsageError::Surplus(key.to_owned()));
+        };
+        let value = param.parse(text).map_err(|hint| UsageError::Value {
+            name: param.name,
+            hint: hint.to_owned(),
+        })?;
+        self.params.insert(param.name.to_owned(), value);
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<(), UsageError> {
+        if self.method.id == MethodId::LogsServices {
+            self.params.entry("name").or_insert_with(|| json!("all"));
+        }
+        if self.takes_file()
+            && !["toml", "config"]
+                .iter()
+                .any(|k| self.params.contains_key(*k))
+        {
+            return Err(UsageError::Missing(
+                "the FILE with the configuration (- is standard input)".to_owned(),
+            ));
+        }
+        let open = self.method.params.iter().find(|param| {
+            // A password is asked for, so that it need not stand in a list of processes.
+            param.required && param.name != "password" && !self.params.contains_key(param.name)
+        });
+        match open {
+            Some(param) => Err(UsageError::Missing(format!(
+                "{} ({})",
+                param.name, param.summary
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn read_file(name: &str) -> Result<String, UsageError> {
+    let bound = u64::try_from(CONFIG_BYTES_MAX)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    let mut text = String::new();
+    let read = if name == "-" {
+        std::io::stdin().take(bound).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(Path::new(name))
+            .and_then(|file| file.take(bound).read_to_string(&mut text))
+    };
+    match read {
+        Err(error) => Err(UsageError::File(format!("{name} cannot be read: {error}"))),
+        Ok(_) if text.len() > CONFIG_BYTES_MAX => Err(UsageError::File(format!(
+            "{name} is no configuration: it is longer than {CONFIG_BYTES_MAX} octets"
+        ))),
+        Ok(_) => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(line: &str) -> Invocation {
+        let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        match parse(&args) {
+            Ok(Parsed::Call(invocation)) => *invocation,
+            Ok(_) => panic!("{line}: no call"),
+            Err(error) => panic!("{line}: {error}"),
+        }
+    }
+
+    fn error(line: &str) -> String {
+        let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        match parse(&args) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("{line}: accepted"),
+        }
+    }
+
+    #[test]
+    fn words_and_parameters_become_calls() {
+        let call_of = |line| {
+            let i = call(line);
+            (i.method.name, i.params)
+        };
+        assert_eq!(call_of("status"), ("status", json!({})));
+        assert_eq!(
+            call_of("services restart dnsd"),
+            ("services.restart", json!({"name": "dnsd"}))
+        );
+        assert_eq!(
+            call_of("services restart name=dnsd"),
+            ("services.restart", json!({"name": "dnsd"}))
+        );
+        assert_eq!(
+            call_of("logs dnsd -n 5"),
+            ("logs.services", json!({"name": "dnsd", "lines": 5}))
+        );
+        assert_eq!(call_of("logs"), ("logs.services", json!({"name": "all"})));
+        assert_eq!(
+            call_of("leases --limit 7"),
+            ("dhcp.leases.list", json!({"limit": 7}))
+        );
+        assert_eq!(
+            call_of("dhcp leases delete 192.168.1.9"),
+            ("dhcp.leases.delete", json!({"ip": "192.168.1.9"}))
+        );
+        assert_eq!(
+            call_of("config apply toml=x --dry-run --reason why"),
+            (
+                "config.apply",
+                json!({"toml": "x", "dry_run": true, "reason": "why"})
+            )
+        );
+        let invocation = call("--json --socket /tmp/s status");
+        assert!(invocation.json);
+        assert_eq!(invocation.socket, Path::new("/tmp/s"));
+        assert!(call("logs -f").follow);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        assert!(error("frobnicate").contains("frobnicate"));
+        assert!(error("services restart").contains("name"));
+        assert!(error("services restart dnsd webd").contains("too many"));
+        assert!(error("logs -n many").contains("whole number"));
+        assert!(error("dhcp leases delete nonsense").contains("IPv4"));
+        assert!(error("config apply").contains("FILE"));
+        assert!(error("config apply /nonexistent/file").contains("cannot be read"));
+        assert!(error("status --colour").contains("colour"));
+        assert!(error("status --socket").contains("--socket"));
+    }
+
+    #[test]
+    fn help_is_there_without_and_with_a_command() {
+        for line in ["--help", "help", "config apply --help"] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert!(matches!(parse(&args), Ok(Parsed::Help(_))), "{line}");
+        }
+        assert!(matches!(parse(&[]), Ok(Parsed::Help(None))));
+    }
+}

@@ -1,0 +1,96 @@
+//! The control socket from the asking side: one JSON line a call, one a reply.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lintel_ipc::MESSAGE_BYTES_MAX;
+use lintel_ipc::call::{Call, Caller, Problem, Reply};
+use serde_json::Value;
+
+/// Longest wait for a reply: `config.apply` answers within 7 s, argon2 on the slowest board
+/// within 2.
+const REPLY_WAIT: Duration = Duration::from_secs(20);
+
+/// A connection.
+pub(super) struct Client {
+    stream: BufReader<UnixStream>,
+    next: u64,
+}
+
+/// The box gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("no box can be reached at {}: {}", path.display(), words(source))]
+    Connect {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the box gave no answer: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("the box closed the connection; its control service may be starting anew")]
+    Closed,
+    #[error("the box gave an answer that is none: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+fn words(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "nothing is there. Is lintel running on this machine? --socket names another place"
+                .to_owned()
+        }
+        std::io::ErrorKind::ConnectionRefused => {
+            "nobody listens there. Its control service may be starting".to_owned()
+        }
+        std::io::ErrorKind::PermissionDenied => "only root may ask".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+impl Client {
+    pub(super) fn connect(path: &Path) -> Result<Self, ClientError> {
+        let connect = || -> std::io::Result<UnixStream> {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(REPLY_WAIT))?;
+            stream.set_write_timeout(Some(REPLY_WAIT))?;
+            Ok(stream)
+        };
+        let stream = connect().map_err(|source| ClientError::Connect {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+            next: 0,
+        })
+    }
+
+    pub(super) fn call(
+        &mut self,
+        method: &str,
+        params: &Value,
+    ) -> Result<Result<Value, Problem>, ClientError> {
+        self.next += 1;
+        let call = Call {
+            id: self.next,
+            method: method.to_owned(),
+            params: params.clone(),
+            caller: Caller::default(),
+        };
+        let mut line = serde_json::to_vec(&call)?;
+        line.push(b'\n');
+        self.stream.get_mut().write_all(&line)?;
+        let bound = u64::try_from(MESSAGE_BYTES_MAX).unwrap_or(u64::MAX);
+        let mut answer = Vec::new();
+        (&mut self.stream)
+            .take(bound)
+            .read_until(b'\n', &mut answer)?;
+        if answer.is_empty() {
+            return Err(ClientError::Closed);
+        }
+        let reply: Reply = serde_json::from_slice(&answer)?;
+        Ok(reply.result)
+    }
+}

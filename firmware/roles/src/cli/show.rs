@@ -1,0 +1,455 @@
+//! Answers for people: short lines, tables that fit 80 columns, sentences.
+
+use lintel_api::MethodId;
+use lintel_api::types::{
+    ConfigApplied, ConfigShown, ConfigValid, DnsCounters, DnsRecord, Interface, Lease, LogEntry,
+    NetworkInfo, Page, RevisionInfo, Service, Status, SystemInfo, WanStatus,
+};
+use lintel_model::facts::{DataState, Notice, Severity};
+use lintel_model::lease::BindingState;
+use lintel_model::step::Hazard;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The text for a method's result. A result of a shape that is not known is shown as JSON.
+pub(super) fn text(id: MethodId, value: &Value, params: &Value) -> String {
+    shaped(id, value, params).unwrap_or_else(|| {
+        let json = serde_json::to_string_pretty(value).unwrap_or_default();
+        json + "\n"
+    })
+}
+
+fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
+    Some(match id {
+        MethodId::Status => status(&typed(value)?),
+        MethodId::SystemInfo => system(&typed(value)?),
+        MethodId::ServicesStatus => services(&typed::<Vec<Service>>(value)?),
+        MethodId::NetworkInfo => {
+            let info: NetworkInfo = typed(value)?;
+            wan(&info.wan) + &format!("LAN       {}\n", info.lan.address)
+        }
+        MethodId::NetworkInterfaces => interfaces(&typed::<Vec<Interface>>(value)?),
+        MethodId::ConfigShow => typed::<ConfigShown>(value)?.toml,
+        MethodId::ConfigValidate => {
+            let valid: ConfigValid = typed(value)?;
+            format!("The configuration is good.\n{}", notices(&valid.notices))
+        }
+        MethodId::ConfigApply => applied(&typed(value)?),
+        MethodId::ConfigRevisions => revisions(&typed(value)?),
+        MethodId::DhcpLeasesList => leases(&typed(value)?),
+        MethodId::DnsRecordsList => records(&typed(value)?),
+        MethodId::DnsStatistics => statistics(&typed(value)?),
+        MethodId::LogsServices => typed::<Vec<LogEntry>>(value)?
+            .iter()
+            .map(log_line)
+            .collect(),
+        MethodId::Health => "up\n".to_owned(),
+        MethodId::ServicesRestart => {
+            let name = params
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or("the role");
+            format!("{name} is starting anew.\n")
+        }
+        MethodId::SystemReboot => "The box restarts.\n".to_owned(),
+        MethodId::SystemPoweroff => "The box switches itself off.\n".to_owned(),
+        MethodId::SystemDataReset => "The data partition is made anew.\n".to_owned(),
+        MethodId::DhcpLeasesDelete => "The lease has ended.\n".to_owned(),
+        MethodId::DnsFlush => "The cache is empty.\n".to_owned(),
+        MethodId::AuthSetup => "The password is set.\n".to_owned(),
+        MethodId::AuthLogin => "The password is right.\n".to_owned(),
+        MethodId::AuthLogout => "Done.\n".to_owned(),
+        MethodId::AuthStatus => return None,
+    })
+}
+
+fn typed<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    serde_json::from_value(value.clone()).ok()
+}
+
+fn status(status: &Status) -> String {
+    let mut text = system(&status.system);
+    if let DataState::Failed { reason } = &status.data {
+        text.push_str(&format!("storage   FAILED: {}\n", clean(reason)));
+    }
+    text.push_str(&wan(&status.wan));
+    let ports: Vec<String> = status
+        .lan
+        .ports
+        .iter()
+        .map(|port| {
+            let link = &port.link;
+            if port.carrier {
+                link.to_string()
+            } else {
+                format!("{link} (no cable)")
+            }
+        })
+        .collect();
+    text.push_str(&format!(
+        "LAN       {}, domain {}, ports: {}\n",
+        status.lan.address,
+        clean(&status.lan.domain),
+        if ports.is_empty() {
+            "none".to_owned()
+        } else {
+            ports.join(", ")
+        },
+    ));
+    text.push_str(&format!(
+        "leases    {} in use of {}, {} reserved\n",
+        status.leases.active, status.leases.pool, status.leases.reserved
+    ));
+    let revision = match (status.config.revision, status.config.fail_secure) {
+        (Some(number), _) => format!("revision {number} by {}", clean(&status.config.author)),
+        (None, _) => "fail-secure, in no store".to_owned(),
+    };
+    text.push_str(&format!("config    {revision}\n"));
+    let kernel = match (&status.kernel.error, status.kernel.converged) {
+        (Some(error), _) => format!("a step failed: {}", clean(error)),
+        (None, true) => "as planned".to_owned(),
+        (None, false) => "being changed".to_owned(),
+    };
+    text.push_str(&format!("kernel    {kernel}\n"));
+    if !status.services.is_empty() {
+        text.push('\n');
+        text.push_str(&services(&status.services));
+    }
+    if !status.notices.is_empty() {
+        text.push('\n');
+        text.push_str(&notices(&status.notices));
+    }
+    text
+}
+
+fn system(info: &SystemInfo) -> String {
+    let board = match (info.board_title.as_str(), info.board.as_str()) {
+        ("", "") => String::new(),
+        ("", name) | (name, _) => format!(" on {}", clean(name)),
+    };
+    let mut text = format!(
+        "{}    lintel {}{board}, up {}\n",
+        clean(&info.hostname),
+        clean(&info.version),
+        span(info.uptime_s)
+    );
+    if let Some(memory) = info.memory {
+        text.push_str(&format!(
+            "memory    {} MiB free of {} MiB\n",
+            memory.available_kib / 1024,
+            memory.total_kib / 1024
+        ));
+    }
+    let sure = if info.clock.synchronised {
+        ""
+    } else {
+        " (not confirmed by a time source)"
+    };
+    text.push_str(&format!("clock     {}{sure}\n", date(info.clock.unix_s)));
+    text
+}
+
+fn wan(wan: &WanStatus) -> String {
+    let line = match (&wan.link, &wan.lease) {
+        (Some(link), Some(lease)) => {
+            let router = lease
+                .router
+                .map_or_else(|| "no router".to_owned(), |router| format!("via {router}"));
+            let cable = if wan.carrier { "" } else { ", no cable" };
+            format!(
+                "{link} {}/{} {router}{cable}",
+                lease.address, lease.prefix_len
+            )
+        }
+        (Some(link), None) => format!("{link} without a lease"),
+        (None, _) => clean(&wan.mode),
+    };
+    let online = if wan.online { "online" } else { "offline" };
+    format!(
+        "WAN       {online}: {line}\n          {}\n",
+        clean(&wan.text)
+    )
+}
+
+fn services(list: &[Service]) -> String {
+    let mut rows = vec![row([
+        "ROLE", "STATE", "PID", "SINCE", "RESTARTS", "PSS KiB", "LAST END",
+    ])];
+    for service in list {
+        rows.push(row([
+            service.name.as_str(),
+            &service.state,
+            &optional(service.pid),
+            &service.ready_ms.map_or_else(dash, |ms| span(ms / 1000)),
+            &service.restarts.to_string(),
+            &optional(service.pss_kib),
+            service.last_exit.as_deref().unwrap_or("-"),
+        ]));
+    }
+    table(&rows)
+}
+
+fn interfaces(list: &[Interface]) -> String {
+    let mut rows = vec![row(["LINK", "FOR", "STATE", "MTU", "MAC", "ADDRESSES"])];
+    for interface in list {
+        let link = &interface.link;
+        let state = match (link.up, link.carrier) {
+            (true, true) => "up",
+            (true, false) => "no cable",
+            (false, _) => "down",
+        };
+        rows.push(row([
+            link.name.as_str(),
+            interface.role.as_deref().unwrap_or("-"),
+            state,
+            &link.mtu.to_string(),
+            &optional(link.mac),
+            &interface.addresses.join(" "),
+        ]));
+    }
+    table(&rows)
+}
+
+fn leases(page: &Page<Lease>) -> String {
+    if page.items.is_empty() {
+        return "No device has a lease.\n".to_owned();
+    }
+    let mut rows = vec![row(["ADDRESS", "MAC", "NAME", "STATE", "ENDS"])];
+    for lease in &page.items {
+        let state = match (lease.state, lease.expired, lease.reserved) {
+            (BindingState::Released, _, _) => "released",
+            (BindingState::Declined, _, _) => "declined",
+            (BindingState::Bound, true, _) => "over",
+            (BindingState::Bound, false, true) => "reserved",
+            (BindingState::Bound, false, false) => "in use",
+        };
+        rows.push(row([
+            &lease.ip.to_string(),
+            &lease.mac.to_string(),
+            lease.name.as_deref().unwrap_or("-"),
+            state,
+            &date(lease.expires_unix_s),
+        ]));
+    }
+    table(&rows) + &more(&page.next)
+}
+
+fn records(page: &Page<DnsRecord>) -> String {
+    let mut rows = vec![row(["NAME", "TYPE", "VALUE", "FROM"])];
+    for record in &page.items {
+        rows.push(row([
+            &record.name,
+            &record.rtype,
+            &record.value,
+            &record.source,
+        ]));
+    }
+    table(&rows) + &more(&page.next)
+}
+
+fn revisions(page: &Page<RevisionInfo>) -> String {
+    let mut rows = vec![row(["REVISION", "WHEN", "BY", "STATE", "REASON"])];
+    for revision in &page.items {
+        let mark = if revision.active { " *" } else { "" };
+        rows.push(row([
+            &format!("{}{mark}", revision.revision),
+            &date(revision.unix_s),
+            &revision.author,
+            &revision.state,
+            &revision.reason,
+        ]));
+    }
+    table(&rows) + &more(&page.next)
+}
+
+fn statistics(counters: &DnsCounters) -> String {
+    let mut rows: Vec<Vec<String>> = [
+        ("questions", counters.queries),
+        ("from the cache", counters.cache_hits),
+        ("from local names", counters.local),
+        ("asked upstream", counters.forwarded),
+        ("failed", counters.failed),
+        ("answers kept", counters.cache_entries),
+        ("octets they take", counters.cache_bytes),
+    ]
+    .into_iter()
+    .map(|(name, n)| row([name, &n.to_string()]))
+    .collect();
+    for (reason, n) in &counters.dropped {
+        rows.push(row([&format!("dropped: {reason}"), &n.to_string()]));
+    }
+    for (upstream, state) in &counters.upstreams {
+        rows.push(row([&format!("upstream {upstream}"), state]));
+    }
+    table(&rows)
+}
+
+fn applied(answer: &ConfigApplied) -> String {
+    let mut text = String::new();
+    if answer.plan.is_empty() {
+        text.push_str("The kernel already holds what this asks for: nothing is written to it.\n");
+    }
+    for (n, step) in answer.plan.iter().enumerate() {
+        let hazard = match step.hazard {
+            Hazard::None => "",
+            Hazard::CutsFlows => " (cuts connections)",
+            Hazard::CutsManagement => " (cuts the way to the box)",
+        };
+        text.push_str(&format!("{:3}. {}{hazard}\n", n + 1, clean(&step.reason)));
+    }
+    text.push_str(&notices(&answer.notices));
+    let revision = answer.revision.unwrap_or(0);
+    text.push_str(&match answer.outcome.as_str() {
+        "planned" => "Nothing was changed: this was a dry run.\n".to_owned(),
+        "applied" if answer.committed => format!("Revision {revision} is in force.\n"),
+        "applied" => format!("Nothing new: revision {revision} stays in force.\n"),
+        "reverted" => format!(
+            "The kernel refused revision {revision}; the one before is in force again. {}\n",
+            clean(answer.error.as_deref().unwrap_or_default())
+        ),
+        _ => format!(
+            "Revision {revision} is stored; it is still being applied. lintel status shows it.\n"
+        ),
+    });
+    text
+}
+
+fn notices(list: &[Notice]) -> String {
+    list.iter()
+        .map(|notice| {
+            let word = match notice.severity {
+                Severity::Info => "note",
+                Severity::Warning => "warning",
+                Severity::Error => "ERROR",
+            };
+            format!("{word}: {}\n", clean(&notice.text))
+        })
+        .collect()
+}
+
+pub(super) fn log_line(line: &LogEntry) -> String {
+    format!(
+        "{} {:8} {:5} {}\n",
+        date(line.unix_ms / 1000),
+        line.role.as_str(),
+        clean(&line.level),
+        clean(&line.text)
+    )
+}
+
+fn more(next: &Option<String>) -> String {
+    next.as_ref().map_or_else(String::new, |cursor| {
+        format!("There are more: --cursor {}\n", clean(cursor))
+    })
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.iter().map(|cell| clean(cell)).collect()
+}
+
+fn optional<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(dash, |value| value.to_string())
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// Columns as wide as their widest cell, two blanks between, nothing after the last.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// `3 d 4 h`, the two largest units.
+fn span(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{rest} s"),
+        (0, 0, _) => format!("{minutes} min {rest} s"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        (_, _, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// UTC, as RFC 3339 without the letters. The box keeps no time zones.
+fn date(unix_s: u64) -> String {
+    let days = unix_s / 86_400;
+    let (year, month, day) = civil(days);
+    let seconds = unix_s % 86_400;
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// The Gregorian date of a day since 1970-01-01, counted in years that begin in March, so that
+/// the leap day is the last of its year.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let of_era = days % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+/// Without control characters: what devices call themselves must not move a terminal's cursor.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// As [`clean`], but keeps the ends of lines.
+pub(super) fn clean_lines(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() || *c == '\n')
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_and_spans_read_well() {
+        assert_eq!(date(0), "1970-01-01 00:00:00");
+        assert_eq!(date(951_782_400), "2000-02-29 00:00:00");
+        assert_eq!(date(1_795_259_484), "2026-11-21 11:11:24");
+        assert_eq!(date(4_107_542_399), "2100-02-28 23:59:59");
+        assert_eq!(date(4_107_542_400), "2100-03-01 00:00:00");
+        assert_eq!(span(59), "59 s");
+        assert_eq!(span(3_600), "1 h 0 min");
+        assert_eq!(span(90_000), "1 d 1 h");
+    }
+
+    #[test]
+    fn tables_line_up_and_hold_no_controls() {
+        let text = table(&[row(["A", "B"]), row(["long\x1b[2J", "x"])]);
+        assert_eq!(text, "A        B\nlong[2J  x\n");
+    }
+}
