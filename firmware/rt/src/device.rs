@@ -28,6 +28,11 @@ mod ioctl {
         super::PoolInfo
     );
     nix::ioctl_write_ptr!(ext4_resize, b'f', 16, u64);
+    nix::ioctl_write_ptr_bad!(
+        blkpg,
+        nix::request_code_none!(0x12, 105),
+        super::BlkpgArgument
+    );
     nix::ioctl_read!(block_bytes, 0x12, 114, libc::size_t);
 }
 
@@ -161,6 +166,50 @@ pub fn block_device_bytes(device: &File) -> io::Result<u64> {
     // about size_t.
     unsafe { ioctl::block_bytes(device.as_raw_fd(), (&raw mut bytes).cast()) }?;
     Ok(bytes)
+}
+
+/// linux/blkpg.h: `struct blkpg_ioctl_arg`.
+#[repr(C)]
+struct BlkpgArgument {
+    op: libc::c_int,
+    flags: libc::c_int,
+    datalen: libc::c_int,
+    data: *const BlkpgPartition,
+}
+
+/// linux/blkpg.h: `struct blkpg_partition`.
+#[repr(C)]
+struct BlkpgPartition {
+    start: libc::c_longlong,
+    length: libc::c_longlong,
+    number: libc::c_int,
+    device_name: [u8; 64],
+    volume_name: [u8; 64],
+}
+
+/// linux/blkpg.h: BLKPG_RESIZE_PARTITION.
+const RESIZE_PARTITION: libc::c_int = 3;
+
+/// Tells the kernel the new length of a partition, mounted or not; `start` is its old one.
+pub fn resize_partition(disk: &File, number: u32, start: u64, bytes: u64) -> io::Result<()> {
+    let number_error = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let partition = BlkpgPartition {
+        start: start.try_into().map_err(number_error)?,
+        length: bytes.try_into().map_err(number_error)?,
+        number: number.try_into().map_err(number_error)?,
+        device_name: [0; 64],
+        volume_name: [0; 64],
+    };
+    let argument = BlkpgArgument {
+        op: RESIZE_PARTITION,
+        flags: 0,
+        datalen: size_of::<BlkpgPartition>() as libc::c_int,
+        data: &raw const partition,
+    };
+    // SAFETY: the descriptor is open; the argument points at a struct that lives through the
+    // call and says truly how long it is.
+    unsafe { ioctl::blkpg(disk.as_raw_fd(), &raw const argument) }?;
+    Ok(())
 }
 
 /// Grows the mounted ext4 that `mount_point` is the root of to that many blocks.

@@ -13,6 +13,8 @@ use lintel_rt::table::policy;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
+use super::gpt;
+
 /// GPT name of the partition, and ext4 label of a whole disk that stands for it.
 const LABEL: &str = "lintel-data";
 /// Seconds between commits of ext4's journal when nobody asked for one.
@@ -69,6 +71,11 @@ pub fn find_device() -> Option<PathBuf> {
 pub fn mount_device(device: &Path, dir: &Path) -> Result<(), DataError> {
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
     fs::create_dir_all(dir).map_err(DataError::LayOut)?;
+    match gpt::grow_partition(device) {
+        Ok(true) => log::info!("{} reaches to the end of its disk now", device.display()),
+        Ok(false) => {}
+        Err(error) => log::warn!("{} could not grow: {error}", device.display()),
+    }
     mount(Some(device), dir, Some("ext4"), flags, Some(MOUNT_OPTIONS)).map_err(|errno| {
         DataError::Mount {
             device: device.display().to_string(),

@@ -2,7 +2,7 @@
 //!
 //! * [`supervise`]: who runs and who comes back, as a pure machine.
 //! * [`shell`]: the loop around it.
-//! * [`boot`]: what only PID 1 does. [`data`], [`console`], [`cmdline`], [`chores`]: its parts;
+//! * [`boot`]: what only PID 1 does. [`data`], [`gpt`], [`console`], [`cmdline`], [`chores`]: its parts;
 //!   [`prompt`]: the process on a console.
 //! * [`logs`], [`log_files`]: what the roles said, in memory and on disk.
 //!
@@ -14,6 +14,7 @@ pub mod chores;
 pub mod cmdline;
 pub mod console;
 pub mod data;
+pub mod gpt;
 pub mod log_files;
 pub mod logs;
 pub mod prompt;
