@@ -109,6 +109,14 @@ impl Board {
         Ok(out)
     }
 
+    /// Keeps other builders of the same images out until it is dropped.
+    pub(crate) fn lock(&self) -> Result<fs::File, XtaskError> {
+        let path = self.out()?.join("lock");
+        let lock = fs::File::create(&path).map_err(file("create", &path))?;
+        lock.lock().map_err(file("lock", &path))?;
+        Ok(lock)
+    }
+
     /// Its kernel, built if the cache has none.
     pub(crate) fn kernel(&self) -> Result<PathBuf, XtaskError> {
         let script = tree().join("firmware/xtask/kernel.sh");

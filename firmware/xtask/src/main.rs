@@ -77,6 +77,7 @@ fn run() -> Result<(), XtaskError> {
             let out = request
                 .out
                 .unwrap_or(board.out()?.join("initramfs.cpio.zst"));
+            let _lock = board.lock()?;
             initramfs::write(&board, &program, &out)?;
             println!("{}", out.display());
         }
@@ -110,6 +111,7 @@ fn image(board: &board::Board, profile: Profile) -> Result<PathBuf, XtaskError> 
     let program = router(board, profile)?;
     let kernel = board.kernel()?;
     let out = board.out()?;
+    let _lock = board.lock()?;
     let initramfs = out.join("initramfs.cpio.zst");
     initramfs::write(board, &program, &initramfs)?;
     let bundle = out.join("lintel.efi");
