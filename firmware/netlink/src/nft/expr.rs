@@ -1,9 +1,13 @@
 //! The model's instructions and the kernel's.
 
-use lintel_model::nft::{
-    CmpOp, CtKey, Expr, MetaKey, PayloadBase, Register, RejectKind, RtKey, Verdict,
-};
-use lintel_wire::nft::{self as wire, Data, expr::canonical_register};
+mod decode;
+mod encode;
+
+use lintel_model::nft::{CmpOp, CtKey, MetaKey, Verdict};
+use lintel_wire::nft as wire;
+
+pub(super) use decode::decode;
+pub(super) use encode::encode;
 
 /// `NFT_EXTHDR_OP_TCPOPT`.
 const TCP_OPTION: u32 = 1;
@@ -17,393 +21,6 @@ const LOG_LEVEL: u32 = 4;
 const NAT_MAP_IPS: u32 = 1;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED`, which the kernel sets by itself when there is a port.
 const NAT_PROTO_SPECIFIED: u32 = 2;
-
-/// The kernel's form of an instruction.
-#[expect(clippy::too_many_lines, reason = "one arm for each instruction")]
-pub(super) fn encode(expr: &Expr) -> wire::Expr<'_> {
-    match expr {
-        Expr::Meta { key, dreg } => wire::Expr::Meta {
-            key: meta_number(*key),
-            dreg: (*dreg).into(),
-        },
-        Expr::MetaSet { key, sreg } => wire::Expr::MetaSet {
-            key: meta_number(*key),
-            sreg: (*sreg).into(),
-        },
-        Expr::Ct { key, dreg } => wire::Expr::Ct {
-            key: ct_number(*key),
-            direction: None,
-            dreg: (*dreg).into(),
-        },
-        Expr::Payload {
-            base,
-            offset,
-            len,
-            dreg,
-        } => wire::Expr::Payload {
-            base: match base {
-                PayloadBase::Link => 0,
-                PayloadBase::Network => 1,
-                PayloadBase::Transport => 2,
-            },
-            offset: *offset,
-            len: *len,
-            dreg: (*dreg).into(),
-        },
-        Expr::Bitwise {
-            sreg,
-            dreg,
-            mask,
-            xor,
-        } => wire::Expr::Bitwise {
-            sreg: (*sreg).into(),
-            dreg: (*dreg).into(),
-            mask,
-            xor,
-        },
-        Expr::Byteorder {
-            sreg,
-            dreg,
-            hton,
-            len,
-            size,
-        } => wire::Expr::Byteorder {
-            sreg: (*sreg).into(),
-            dreg: (*dreg).into(),
-            op: u32::from(*hton),
-            len: *len,
-            size: *size,
-        },
-        Expr::Cmp { op, sreg, data } => wire::Expr::Cmp {
-            op: cmp_number(*op),
-            sreg: (*sreg).into(),
-            data,
-        },
-        Expr::Range {
-            invert,
-            sreg,
-            from,
-            to,
-        } => wire::Expr::Range {
-            op: u32::from(*invert),
-            sreg: (*sreg).into(),
-            from,
-            to,
-        },
-        Expr::Lookup {
-            set,
-            sreg,
-            dreg,
-            invert,
-        } => wire::Expr::Lookup {
-            set,
-            sreg: (*sreg).into(),
-            dreg: dreg.map(u32::from),
-            flags: u32::from(*invert),
-        },
-        Expr::Immediate { dreg, data } => wire::Expr::Immediate {
-            dreg: (*dreg).into(),
-            data: Data::Value(data),
-        },
-        Expr::Verdict(verdict) => wire::Expr::Immediate {
-            dreg: 0,
-            data: Data::Verdict(encode_verdict(verdict)),
-        },
-        Expr::Counter => wire::Expr::Counter,
-        Expr::Log { group, prefix } => wire::Expr::Log {
-            group: *group,
-            prefix,
-            level: LOG_LEVEL,
-            snaplen: 0,
-            threshold: 0,
-            flags: 0,
-        },
-        Expr::Reject(kind) => match kind {
-            RejectKind::TcpReset => wire::Expr::Reject {
-                kind: REJECT_TCP_RESET,
-                code: 0,
-            },
-            RejectKind::Icmpx(code) => wire::Expr::Reject {
-                kind: REJECT_ICMPX,
-                code: *code,
-            },
-        },
-        Expr::Limit {
-            rate,
-            unit_s,
-            burst,
-            over,
-        } => wire::Expr::Limit {
-            rate: *rate,
-            unit_s: *unit_s,
-            burst: *burst,
-            kind: 0,
-            flags: u32::from(*over),
-        },
-        Expr::Fib {
-            flags,
-            result,
-            dreg,
-        } => wire::Expr::Fib {
-            flags: *flags,
-            result: *result,
-            dreg: (*dreg).into(),
-        },
-        Expr::Nat {
-            destination,
-            family,
-            addr,
-            proto,
-            flags,
-        } => wire::Expr::Nat {
-            kind: u32::from(*destination),
-            family: *family,
-            addr_min: addr.map(u32::from),
-            addr_max: None,
-            proto_min: proto.map(u32::from),
-            proto_max: None,
-            flags: *flags | nat_implied(addr.is_some(), proto.is_some()),
-        },
-        Expr::Masq => wire::Expr::Masq {
-            flags: 0,
-            proto_min: None,
-            proto_max: None,
-        },
-        Expr::Rt { key, dreg } => wire::Expr::Rt {
-            key: match key {
-                RtKey::Tcpmss => 3,
-            },
-            dreg: (*dreg).into(),
-        },
-        Expr::TcpOption {
-            kind,
-            offset,
-            len,
-            dreg,
-        } => wire::Expr::Exthdr {
-            op: TCP_OPTION,
-            kind: *kind,
-            offset: *offset,
-            len: *len,
-            flags: 0,
-            dreg: (*dreg).into(),
-        },
-        Expr::TcpOptionSet {
-            kind,
-            offset,
-            len,
-            sreg,
-        } => wire::Expr::ExthdrSet {
-            op: TCP_OPTION,
-            kind: *kind,
-            offset: *offset,
-            len: *len,
-            sreg: (*sreg).into(),
-        },
-        Expr::Unknown { name } => wire::Expr::Unknown { name },
-    }
-}
-
-/// The model's form of an instruction as the kernel dumps it. What the model cannot say in full
-/// becomes [`Expr::Unknown`].
-pub(super) fn decode(expr: &wire::Expr<'_>) -> Expr {
-    known(expr).unwrap_or_else(|| Expr::Unknown {
-        name: expr.name().to_owned(),
-    })
-}
-
-#[expect(clippy::too_many_lines, reason = "one arm for each instruction")]
-fn known(expr: &wire::Expr<'_>) -> Option<Expr> {
-    Some(match *expr {
-        wire::Expr::Meta { key, dreg } => Expr::Meta {
-            key: meta_key(key)?,
-            dreg: register(dreg)?,
-        },
-        wire::Expr::MetaSet { key, sreg } => Expr::MetaSet {
-            key: meta_key(key)?,
-            sreg: register(sreg)?,
-        },
-        wire::Expr::Ct {
-            key,
-            direction: None,
-            dreg,
-        } => Expr::Ct {
-            key: ct_key(key)?,
-            dreg: register(dreg)?,
-        },
-        wire::Expr::Payload {
-            base,
-            offset,
-            len,
-            dreg,
-        } => Expr::Payload {
-            base: match base {
-                0 => PayloadBase::Link,
-                1 => PayloadBase::Network,
-                2 => PayloadBase::Transport,
-                _ => return None,
-            },
-            offset,
-            len,
-            dreg: register(dreg)?,
-        },
-        wire::Expr::Bitwise {
-            sreg,
-            dreg,
-            mask,
-            xor,
-        } => Expr::Bitwise {
-            sreg: register(sreg)?,
-            dreg: register(dreg)?,
-            mask: mask.to_vec(),
-            xor: xor.to_vec(),
-        },
-        wire::Expr::Byteorder {
-            sreg,
-            dreg,
-            op,
-            len,
-            size,
-        } => Expr::Byteorder {
-            sreg: register(sreg)?,
-            dreg: register(dreg)?,
-            hton: flag(op)?,
-            len,
-            size,
-        },
-        wire::Expr::Cmp { op, sreg, data } => Expr::Cmp {
-            op: cmp_op(op)?,
-            sreg: register(sreg)?,
-            data: data.to_vec(),
-        },
-        wire::Expr::Range { op, sreg, from, to } => Expr::Range {
-            invert: flag(op)?,
-            sreg: register(sreg)?,
-            from: from.to_vec(),
-            to: to.to_vec(),
-        },
-        wire::Expr::Lookup {
-            set,
-            sreg,
-            dreg,
-            flags,
-        } => Expr::Lookup {
-            set: set.to_owned(),
-            sreg: register(sreg)?,
-            dreg: match dreg {
-                Some(dreg) => Some(register(dreg)?),
-                None => None,
-            },
-            invert: flag(flags)?,
-        },
-        wire::Expr::Immediate {
-            dreg: 0,
-            data: Data::Verdict(verdict),
-        } => Expr::Verdict(decode_verdict(&verdict)?),
-        wire::Expr::Immediate {
-            dreg,
-            data: Data::Value(data),
-        } => Expr::Immediate {
-            dreg: register(dreg)?,
-            data: data.to_vec(),
-        },
-        wire::Expr::Counter => Expr::Counter,
-        wire::Expr::Log {
-            group,
-            prefix,
-            level: LOG_LEVEL,
-            snaplen: 0,
-            threshold: 0,
-            flags: 0,
-        } => Expr::Log {
-            group,
-            prefix: prefix.to_owned(),
-        },
-        wire::Expr::Reject {
-            kind: REJECT_TCP_RESET,
-            ..
-        } => Expr::Reject(RejectKind::TcpReset),
-        wire::Expr::Reject {
-            kind: REJECT_ICMPX,
-            code,
-        } => Expr::Reject(RejectKind::Icmpx(code)),
-        wire::Expr::Limit {
-            rate,
-            unit_s,
-            burst,
-            kind: 0,
-            flags,
-        } => Expr::Limit {
-            rate,
-            unit_s,
-            burst,
-            over: flag(flags)?,
-        },
-        wire::Expr::Fib {
-            flags,
-            result,
-            dreg,
-        } => Expr::Fib {
-            flags,
-            result,
-            dreg: register(dreg)?,
-        },
-        wire::Expr::Nat {
-            kind,
-            family,
-            addr_min,
-            addr_max,
-            proto_min,
-            proto_max,
-            flags,
-        } if addr_max.is_none_or(|max| Some(max) == addr_min)
-            && proto_max.is_none_or(|max| Some(max) == proto_min) =>
-        {
-            Expr::Nat {
-                destination: flag(kind)?,
-                family,
-                addr: optional_register(addr_min)?,
-                proto: optional_register(proto_min)?,
-                flags: flags & !nat_implied(addr_min.is_some(), proto_min.is_some()),
-            }
-        }
-        wire::Expr::Masq {
-            flags: 0,
-            proto_min: None,
-            proto_max: None,
-        } => Expr::Masq,
-        wire::Expr::Rt { key: 3, dreg } => Expr::Rt {
-            key: RtKey::Tcpmss,
-            dreg: register(dreg)?,
-        },
-        wire::Expr::Exthdr {
-            op: TCP_OPTION,
-            kind,
-            offset,
-            len,
-            flags: 0,
-            dreg,
-        } => Expr::TcpOption {
-            kind,
-            offset,
-            len,
-            dreg: register(dreg)?,
-        },
-        wire::Expr::ExthdrSet {
-            op: TCP_OPTION,
-            kind,
-            offset,
-            len,
-            sreg,
-        } => Expr::TcpOptionSet {
-            kind,
-            offset,
-            len,
-            sreg: register(sreg)?,
-        },
-        _ => return None,
-    })
-}
 
 /// The kernel's form of a verdict.
 pub(super) fn encode_verdict(verdict: &Verdict) -> wire::Verdict<'_> {
@@ -433,27 +50,6 @@ pub(super) fn decode_verdict(verdict: &wire::Verdict<'_>) -> Option<Verdict> {
 
 fn nat_implied(address: bool, port: bool) -> u32 {
     u32::from(address) * NAT_MAP_IPS + u32::from(port) * NAT_PROTO_SPECIFIED
-}
-
-fn register(number: u32) -> Option<Register> {
-    Register::try_from(canonical_register(number)).ok()
-}
-
-/// The outer `None` is a register that does not fit.
-#[expect(clippy::option_option, reason = "the two mean different things")]
-fn optional_register(number: Option<u32>) -> Option<Option<Register>> {
-    match number {
-        None => Some(None),
-        Some(number) => register(number).map(Some),
-    }
-}
-
-fn flag(number: u32) -> Option<bool> {
-    match number {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    }
 }
 
 fn meta_number(key: MetaKey) -> u32 {
@@ -525,4 +121,163 @@ fn cmp_op(number: u32) -> Option<CmpOp> {
     ]
     .into_iter()
     .find(|op| cmp_number(*op) == number)
+}
+
+#[cfg(test)]
+mod tests {
+    use lintel_model::nft::{Expr, PayloadBase, Register, RejectKind};
+    use lintel_wire::nl::{Messages, Writer};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn trip(expr: &Expr) -> Expr {
+        let mut w = Writer::new(1);
+        let _ = w.begin(1, 0, &[]);
+        encode(expr).emit(&mut w);
+        w.end();
+        let message = Messages::new(w.finish().unwrap()).next().unwrap();
+        decode(&wire::Expr::parse(message.payload))
+    }
+
+    /// Registers by their canonical numbers.
+    fn register() -> impl Strategy<Value = Register> {
+        prop_oneof![1u8..=4, Just(9), Just(10), Just(11), Just(13), Just(23)]
+    }
+
+    fn octets() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(any::<u8>(), 1..=64)
+    }
+
+    fn name() -> impl Strategy<Value = String> {
+        "[a-z][a-z0-9_]{0,30}"
+    }
+
+    fn verdict() -> impl Strategy<Value = Verdict> {
+        prop_oneof![
+            Just(Verdict::Accept),
+            Just(Verdict::Drop),
+            Just(Verdict::Continue),
+            Just(Verdict::Return),
+            name().prop_map(Verdict::Jump),
+            name().prop_map(Verdict::Goto),
+        ]
+    }
+
+    fn expr() -> impl Strategy<Value = Expr> {
+        let meta = (0u32..20).prop_filter_map("no such key", meta_key);
+        let ct = (0u32..4).prop_filter_map("no such key", ct_key);
+        let cmp = (0u32..6).prop_filter_map("no such comparison", cmp_op);
+        prop_oneof![
+            (meta.clone(), register()).prop_map(|(key, dreg)| Expr::Meta { key, dreg }),
+            (meta, register()).prop_map(|(key, sreg)| Expr::MetaSet { key, sreg }),
+            (ct, register()).prop_map(|(key, dreg)| Expr::Ct { key, dreg }),
+            (any::<[u32; 2]>(), register()).prop_map(|([offset, len], dreg)| Expr::Payload {
+                base: PayloadBase::Transport,
+                offset,
+                len,
+                dreg
+            }),
+            (register(), register(), octets()).prop_map(|(sreg, dreg, mask)| Expr::Bitwise {
+                sreg,
+                dreg,
+                xor: mask.clone(),
+                mask
+            }),
+            (cmp, register(), octets()).prop_map(|(op, sreg, data)| Expr::Cmp { op, sreg, data }),
+            (any::<bool>(), register(), octets(), octets()).prop_map(|(invert, sreg, from, to)| {
+                Expr::Range {
+                    invert,
+                    sreg,
+                    from,
+                    to,
+                }
+            }),
+            (
+                name(),
+                register(),
+                proptest::option::of(register()),
+                any::<bool>()
+            )
+                .prop_map(|(set, sreg, dreg, invert)| Expr::Lookup {
+                    set,
+                    sreg,
+                    dreg,
+                    invert
+                }),
+            (register(), octets()).prop_map(|(dreg, data)| Expr::Immediate { dreg, data }),
+            verdict().prop_map(Expr::Verdict),
+            Just(Expr::Counter),
+            (any::<Option<u16>>(), name()).prop_map(|(group, prefix)| Expr::Log { group, prefix }),
+            any::<u8>().prop_map(|code| Expr::Reject(RejectKind::Icmpx(code))),
+            Just(Expr::Reject(RejectKind::TcpReset)),
+            any::<(u64, u64, u32, bool)>().prop_map(|(rate, unit_s, burst, over)| Expr::Limit {
+                rate,
+                unit_s,
+                burst,
+                over
+            }),
+            (any::<[u32; 2]>(), register()).prop_map(|([flags, result], dreg)| Expr::Fib {
+                flags,
+                result,
+                dreg
+            }),
+            (
+                any::<bool>(),
+                proptest::option::of(register()),
+                proptest::option::of(register()),
+                0u32..64
+            )
+                .prop_map(|(destination, addr, proto, flags)| Expr::Nat {
+                    destination,
+                    family: 2,
+                    addr,
+                    proto,
+                    // The kernel's own bits are not part of the value.
+                    flags: flags & !3
+                }),
+            Just(Expr::Masq),
+            (any::<u8>(), any::<[u32; 2]>(), register()).prop_map(|(kind, [offset, len], sreg)| {
+                Expr::TcpOptionSet {
+                    kind,
+                    offset,
+                    len,
+                    sreg,
+                }
+            }),
+            name().prop_map(|name| Expr::Unknown {
+                name: format!("x{name}")
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_to_itself(expr in expr()) {
+            prop_assert_eq!(trip(&expr), expr);
+        }
+    }
+
+    #[test]
+    fn what_the_model_cannot_say_is_unknown() {
+        let masq_with_ports = wire::Expr::Masq {
+            flags: 4,
+            proto_min: None,
+            proto_max: None,
+        };
+        assert_eq!(
+            decode(&masq_with_ports),
+            Expr::Unknown {
+                name: "masq".to_owned()
+            }
+        );
+        let bytes_per_second = wire::Expr::Limit {
+            rate: 1,
+            unit_s: 1,
+            burst: 1,
+            kind: 1,
+            flags: 0,
+        };
+        assert!(matches!(decode(&bytes_per_second), Expr::Unknown { .. }));
+    }
 }
