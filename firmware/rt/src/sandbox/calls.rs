@@ -25,10 +25,6 @@ pub(super) fn rules(sets: &[CallSet], own_pid: u32) -> Vec<Rule> {
                 allow(&mut rules, CONNECT);
                 rules.push(sockets(&[libc::AF_INET, libc::AF_INET6]));
             }
-            CallSet::UnixSockets => {
-                allow(&mut rules, CONNECT);
-                rules.push(sockets(&[libc::AF_UNIX]));
-            }
             CallSet::KernelNetwork => {
                 allow(&mut rules, CONNECT);
                 allow(&mut rules, &[libc::SYS_socket, libc::SYS_ioctl]);
