@@ -32,7 +32,7 @@
   }
 
   const events = new EventSource(live.dataset.events);
-  for (const kind of ["wan", "lan", "lease", "services", "config", "kernel", "notices", "data", "reset"]) {
+  for (const kind of ["status", "wan", "lease", "services", "config", "reset"]) {
     events.addEventListener(kind, soon);
   }
   setInterval(() => { if (!document.hidden) soon(); }, QUIET_MS);

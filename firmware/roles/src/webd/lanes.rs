@@ -22,6 +22,9 @@ use super::front::answer::{self, Answer};
 use super::front::connection::Request;
 use super::front::limits::{LANES, READ_BYTES_MAX};
 
+/// Stack of a worker: templates and JSON need a tenth of it.
+const WORKER_STACK_BYTES: usize = 512 * 1024;
+
 /// The ends that exist before the sandbox closes.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -86,16 +89,9 @@ impl Prepared {
         let server = Arc::new(server.map_err(io::Error::other)?);
         // Its destructor wants a path, which this listener has not; and it is never to end.
         std::mem::forget(Arc::clone(&server));
-        for n in 0..LANES {
-            let (server, app) = (Arc::clone(&server), Arc::clone(app));
-            std::thread::Builder::new()
-                .name(format!("web-{n}"))
-                .stack_size(512 * 1024)
-                .spawn(move || work(&server, &app))?;
-        }
         let mut lanes = Vec::new();
         for (token, socket) in (0..).zip(self.ends) {
-            prove(&socket)?;
+            prove(&socket, &server, app)?;
             socket.set_nonblocking(true)?;
             poller.add(&socket, token, Interest::READ)?;
             lanes.push(Lane {
@@ -107,14 +103,22 @@ impl Prepared {
                 inbox: Vec::new(),
             });
         }
-        shutdown(accepted.as_raw_fd(), nix::sys::socket::Shutdown::Both)?;
+        close_behind(&accepted, &server)?;
+        for n in 0..LANES {
+            let (server, app) = (Arc::clone(&server), Arc::clone(app));
+            std::thread::Builder::new()
+                .name(format!("web-{n}"))
+                .stack_size(WORKER_STACK_BYTES)
+                .spawn(move || work(&server, &app))?;
+        }
         Ok(Lanes { lanes })
     }
 }
 
 /// One request there and back: then the connection is accepted and its thread runs.
-fn prove(socket: &UnixStream) -> io::Result<()> {
-    (&mut &*socket).write_all(b"GET /health HTTP/1.1\r\nHost: lane\r\n\r\n")?;
+fn prove(socket: &UnixStream, server: &tiny_http::Server, app: &App) -> io::Result<()> {
+    (&mut &*socket).write_all(b"GET /static/icon.svg HTTP/1.1\r\nHost: lane\r\n\r\n")?;
+    app.respond(server.recv()?);
     let mut got = Vec::new();
     let mut chunk = [0; 1024];
     loop {
@@ -128,11 +132,25 @@ fn prove(socket: &UnixStream) -> io::Result<()> {
     }
 }
 
+/// Ends the listener. tiny_http's accepting thread tells that as an error, to its log and to
+/// whoever receives next; it is neither news nor an error, so it is heard here, with the log off.
+fn close_behind(listener: &UnixListener, server: &tiny_http::Server) -> io::Result<()> {
+    let level = log::max_level();
+    log::set_max_level(log::LevelFilter::Off);
+    let done = shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+    let heard = done.map(|()| server.recv().is_err());
+    log::set_max_level(level);
+    match heard? {
+        true => Ok(()),
+        false => Err(io::Error::other("the listener did not end")),
+    }
+}
+
 fn work(server: &tiny_http::Server, app: &App) {
     loop {
-        // The end of the listener is told here once, to one worker.
-        if let Ok(request) = server.recv() {
-            app.respond(request);
+        match server.recv() {
+            Ok(request) => app.respond(request),
+            Err(error) => log::error!("tiny_http failed: {error}"),
         }
     }
 }
