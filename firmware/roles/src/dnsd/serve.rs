@@ -8,7 +8,7 @@ use lintel_ipc::dnsd::{DnsStatistics, FromDnsd, ToDnsd};
 use lintel_ipc::init::ChannelKind;
 use lintel_model::RoleName;
 use lintel_proto::dns::{
-    Asker, Event, Forwarder, Input, Output, Reason, SocketSlot, Transport, Verdict,
+    Asker, Counters, Event, Forwarder, Input, Output, Reason, SocketSlot, Transport, Verdict,
 };
 use lintel_rt::channel::Channel;
 use lintel_rt::datagrams::{BATCH_MAX, Batch, Meta, send_one};
@@ -38,6 +38,9 @@ const QUESTION_LEN_MAX: usize = 1_500;
 /// Statistics go out at most this often.
 const STATISTICS_MS_MIN: u64 = 1_000;
 
+/// What the shell itself drops, by name.
+const OWN_DROPS: [&str; 3] = ["link-foreign", "tcp-over-limit", "udp-unsent"];
+
 /// The role's state.
 pub(super) struct Server {
     ctx: RoleContext,
@@ -53,8 +56,9 @@ pub(super) struct Server {
     upstream: Sockets,
     heard: Vec<Heard>,
     session: Option<Channel<FromDnsd, ToDnsd>>,
-    statistics: DnsStatistics,
-    statistics_at: Instant,
+    /// What the session was told last, and when; `None`: nothing yet.
+    reported: Option<(Counters, [u64; 3])>,
+    reported_at: Instant,
     /// Questions over UDP dropped for their link, replies that the kernel did not take.
     udp_foreign: u64,
     udp_unsent: u64,
@@ -89,8 +93,8 @@ impl Server {
             upstream: Sockets::default(),
             heard: Vec::new(),
             session: None,
-            statistics: DnsStatistics::default(),
-            statistics_at: ctx.clock.now(),
+            reported: None,
+            reported_at: ctx.clock.now(),
             udp_foreign: 0,
             udp_unsent: 0,
             ctx,
@@ -176,7 +180,7 @@ impl Server {
                     .map_err(RoleError::io("watching controld's channel"))?;
                 self.session = Some(session);
                 // The first statistics of a session go out at once.
-                self.statistics = DnsStatistics::default();
+                self.reported = None;
                 if self.links == Links::Any {
                     self.links = Links::These(Vec::new());
                 }
@@ -194,8 +198,12 @@ impl Server {
                     let (config, links) = spec::from_spec(&spec);
                     self.links = links;
                     self.forwarder.configure(now, config, &mut self.rng);
+                    self.reported = None;
                 }
-                Ok(Some((ToDnsd::Flush, _))) => self.forwarder.flush(),
+                Ok(Some((ToDnsd::Flush, _))) => {
+                    self.forwarder.flush();
+                    self.reported = None;
+                }
                 Ok(None) => {
                     self.watch_session();
                     return;
@@ -366,23 +374,27 @@ impl Server {
         }
     }
 
-    /// Sends statistics when they changed and it is time; returns when it will be.
+    /// Sends statistics when they changed and it is time; returns when it will be. The counters
+    /// alone tell whether anything changed: this runs after every batch.
     fn report(&mut self, now: Instant) -> Option<Instant> {
         self.session.as_ref()?;
-        let current = self.current_statistics();
-        if current == self.statistics {
+        let own = self.own_drops();
+        let is_old = |(counters, drops): &(Counters, [u64; 3])| {
+            counters == self.forwarder.counters() && *drops == own
+        };
+        if self.reported.as_ref().is_some_and(is_old) {
             return None;
         }
         let due = self
-            .statistics_at
+            .reported_at
             .saturating_add(Duration::from_millis(STATISTICS_MS_MIN));
-        if due > now {
+        if due > now && self.reported.is_some() {
             return Some(due);
         }
-        self.statistics_at = now;
-        self.statistics = current.clone();
-        let session = self.session.as_mut()?;
-        if let Err(error) = session.send(&FromDnsd::Statistics(current)) {
+        self.reported_at = now;
+        self.reported = Some((self.forwarder.counters().clone(), own));
+        let statistics = FromDnsd::Statistics(self.statistics());
+        if let Err(error) = self.session.as_mut()?.send(&statistics) {
             log::warn!("the session with controld is over, the last snapshot stays: {error}");
             self.session = None;
         }
@@ -401,14 +413,15 @@ impl Server {
         }
     }
 
-    fn current_statistics(&self) -> DnsStatistics {
+    fn own_drops(&self) -> [u64; 3] {
+        let foreign = self.udp_foreign + self.clients.foreign;
+        [foreign, self.clients.refused, self.udp_unsent]
+    }
+
+    fn statistics(&self) -> DnsStatistics {
         let counters = self.forwarder.counters();
         let (cache_entries, cache_bytes) = self.forwarder.cache_size();
-        let own = [
-            ("link-foreign", self.udp_foreign + self.clients.foreign),
-            ("tcp-over-limit", self.clients.refused),
-            ("udp-unsent", self.udp_unsent),
-        ];
+        let own = OWN_DROPS.into_iter().zip(self.own_drops());
         let machine = Reason::ALL
             .into_iter()
             .map(|reason| (reason.name(), counters.of(reason)));
