@@ -12,6 +12,13 @@
 //! controld through the loop. What the role knows it has from controld; what it keeps is the
 //! last snapshot of where it may be reached and under which names. While controld is away pages
 //! and calls are answered 503, and `/health` says that the role is up.
+//!
+//! Served are connections whose local address is one of the snapshot's links (under
+//! `lintel run` any). That a packet for the LAN's address may arrive on another link is the
+//! firewall's to prevent: TCP does not tell a process where its packets came in.
+//!
+//! There is no TLS yet. Session cookies are HttpOnly and SameSite=Strict, and whoever can read
+//! the household's wires can read them.
 
 mod app;
 mod bridge;
