@@ -146,11 +146,11 @@ fn apply(session: &mut Session, actions: Vec<Action>) -> (u32, Option<StepError>
 
 fn run(line: &str) {
     let mut words = line.split(' ');
-    let status = Command::new(words.next().unwrap())
+    let output = Command::new(words.next().unwrap())
         .args(words)
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success(), "{line}");
+    assert!(output.status.success(), "{line}");
 }
 
 fn up(name: &str) -> Action {
