@@ -301,10 +301,7 @@ impl Shell {
         let mut deadline: Option<Instant> = None;
         let names: Vec<LinkName> = self.ports.keys().cloned().collect();
         for name in names {
-            loop {
-                let Some(port) = self.ports.get_mut(&name) else {
-                    break;
-                };
+            while let Some(port) = self.ports.get_mut(&name) {
                 match port.client.poll_output() {
                     Output::Transmit(octets) => port.send(&octets),
                     Output::Event(event) => self.on_event(&name, event),
