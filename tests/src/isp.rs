@@ -123,11 +123,11 @@ impl Isp {
             &self.dir.path("dnsmasq.log"),
             [
                 "dnsmasq",
-                "--keep-in-foreground",
+                // Stays in front and keeps its user: a user namespace of one id has no other.
+                "--no-daemon",
                 "--conf-file=/dev/null",
                 "--port=0",
                 "--no-hosts",
-                "--user=root",
                 "--log-dhcp",
                 "--log-facility=-",
                 "--dhcp-authoritative",

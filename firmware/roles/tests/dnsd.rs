@@ -295,13 +295,12 @@ fn dnsmasq() -> Server {
     let (dir, port) = (Dir::new(), free_port());
     let port_text = format!("--port={port}");
     let arguments = [
-        "--keep-in-foreground",
+        "--no-daemon",
         "--conf-file=/dev/null",
         "--no-resolv",
         "--no-hosts",
         "--listen-address=127.0.0.1",
         "--bind-interfaces",
-        "--user=root",
         "--pid-file=",
         "--local-ttl=60",
         "--host-record=mail.example.net,203.0.113.25",

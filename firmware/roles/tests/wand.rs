@@ -108,10 +108,9 @@ impl Line {
             &self.dir.path("dnsmasq.log"),
             [
                 "dnsmasq",
-                "--keep-in-foreground",
+                "--no-daemon",
                 "--conf-file=/dev/null",
                 "--port=0",
-                "--user=root",
                 "--log-dhcp",
                 "--log-facility=-",
                 "--dhcp-authoritative",
