@@ -191,6 +191,15 @@ impl Machine {
         lines.iter().map(|(_, line)| format!("{line}\n")).collect()
     }
 
+    /// The same with the time since the launch before each line.
+    pub fn timeline(&self) -> String {
+        let lines = self.lines.lock().expect("no reader panics");
+        let stamped = |(at, line): &(Instant, String)| {
+            format!("{:7.3}  {line}\n", (*at - self.launched).as_secs_f64())
+        };
+        lines.iter().map(stamped).collect()
+    }
+
     /// Types a line at the serial console.
     pub fn type_line(&mut self, text: &str) {
         let input = self.input.as_mut().expect("piped at launch");

@@ -100,6 +100,10 @@ fn check(boot: Boot, trivial: PathBuf) -> ExitCode {
             eprintln!("{}", street.machine().printed());
             return ExitCode::FAILURE;
         };
+        if number == BOOTS {
+            eprintln!("its serial line, in seconds after the launch:");
+            eprintln!("{}", street.machine().timeline());
+        }
         boots.push(times);
     }
     let roles = memory::of_roles(&street, &host);
