@@ -231,7 +231,7 @@ fn a_broken_configuration_names_every_problem_and_changes_nothing() {
     let before = street.router.cli_ok(&["config", "show"]);
     let broken = street.router.dir.write(
         "broken.toml",
-        "[wan]\nprot = \"auto\"\n\n[lan]\naddress = \"192.168.1.300/24\"\n\n[dhcp]\nlease_s = 5\n\n[run]\n",
+        "[wan]\nprot = \"auto\"\n\n[lan]\naddress = \"192.168.1.300/24\"\n\n[dhcp]\nlease_s = 99999999\n\n[run]\n",
     );
     let output = street
         .router
