@@ -281,7 +281,21 @@ fn board(line: &KernelCommandLine) -> BoardSpec {
     if line.wan.is_some() {
         board.wan_path.clone_from(&line.wan);
     }
+    board.wan_path = board.wan_path.map(|path| kernel_path(&path));
     board
+}
+
+/// The bus path as the kernel names the parent of the link: a virtio card in a PCI slot hangs
+/// on the virtio bus, whose numbers depend on what else is plugged in; people name the slot.
+fn kernel_path(path: &str) -> String {
+    let virtio = path.strip_prefix("pci-").and_then(|slot| {
+        let children = fs::read_dir(Path::new("/sys/bus/pci/devices").join(slot)).ok()?;
+        children
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .find(|name| name.starts_with("virtio"))
+    });
+    virtio.map_or_else(|| path.to_owned(), |device| format!("virtio-{device}"))
 }
 
 fn read_or_say(path: &str) -> String {
