@@ -2,7 +2,8 @@
 //!
 //! The test is its own binary for the supervisor and for the roles, so it has no libtest
 //! harness. What a toy does beside serving stands in the file `DATA/toys/ROLE`.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+#![allow(clippy::unwrap_used, clippy::panic)] // a test
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // of real processes
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -3,7 +3,8 @@
 //! less than the same probes inside QEMU, where our kernel answers; it fails sooner.
 //!
 //! The test is its own role binary, so it has no libtest harness.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+#![allow(clippy::unwrap_used, clippy::panic)] // a test
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // of real processes
 
 use std::collections::BTreeMap;
 use std::io::Read;

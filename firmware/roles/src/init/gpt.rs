@@ -112,7 +112,9 @@ fn grow(head: &[u8], number: u32, disk_sectors: u64) -> Option<Grown> {
         let entry = array.chunks_exact(ENTRY).nth(index)?;
         let (first, old_last) = (u64_at(entry, 32)?, u64_at(entry, 40)?);
         let in_the_way = |entry: &[u8]| u64_at(entry, 32).is_some_and(|other| other > first);
-        if array.chunks_exact(ENTRY).any(in_the_way) || last < old_last.saturating_add(ALIGN_SECTORS) {
+        if array.chunks_exact(ENTRY).any(in_the_way)
+            || last < old_last.saturating_add(ALIGN_SECTORS)
+        {
             return None;
         }
         put(
