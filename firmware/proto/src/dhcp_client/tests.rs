@@ -1,6 +1,10 @@
 //! The client's conversations with servers good, bad and absent.
 
-use lintel_wire::dhcpv4::ClasslessRoute;
+use std::net::SocketAddrV4;
+
+use lintel_wire::arp::ArpClaim;
+use lintel_wire::dhcpv4::{ClasslessRoute, HardwareAddress, MessageType, OpCode, Repr};
+use lintel_wire::frame::{self, Payload};
 use proptest::prelude::*;
 
 use super::*;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lintel_wire::dhcpv4::{ClientFqdn, HardwareAddress, code};
-use lintel_wire::frame;
+use lintel_wire::frame::{self, Frame, Payload};
 use proptest::prelude::*;
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetFrame};
 
@@ -673,6 +673,52 @@ fn impossible_configurations_are_refused() {
     let mut twice = config();
     twice.subnets.push(subnet_config());
     assert!(matches!(twice.check(), Err(ConfigError::Overlap(_))));
+}
+
+/// What the property below found while the machine was written, by name.
+#[test]
+fn a_promise_under_way_keeps_its_address() {
+    let mut lan = Lan::new(config());
+    lan.disk_works = false;
+    assert!(lan.send(&renewing(mac(3), addr(100))).is_empty());
+    // The client changes its mind, others want the address, the old owner declines it.
+    assert!(lan.send(&selecting(mac(3), addr(101))).is_empty());
+    assert_eq!(lan.drops(DropReason::PendingFull), 1);
+    let nak = lan.one(&renewing(mac(4), addr(100)));
+    assert_eq!(nak.message_type(), Some(MessageType::Nak));
+    lan.answer_probe(addr(100), mac(9));
+    lan.server.handle_input(lan.now, Input::Durable(Token(0)));
+    let acks = lan.drain();
+    assert_eq!(acks.len(), 1);
+    assert_eq!(acks[0].0.yiaddr, addr(100));
+    lan.server.pools[0].check();
+}
+
+#[test]
+fn an_old_owner_cannot_decline_what_went_to_another() {
+    let mut lan = Lan::new(config());
+    lan.give(&renewing(mac(5), addr(102)));
+    lan.drain();
+    lan.now += Duration::from_secs(3700);
+    lan.disk_works = false;
+    lan.give(&renewing(mac(1), addr(102)));
+    lan.drain();
+    let mut decline = message(MessageType::Decline, mac(5));
+    decline.options.set_addr(code::REQUESTED_ADDRESS, addr(102));
+    lan.give(&decline);
+    lan.drain();
+    assert_eq!(lan.drops(DropReason::NotTheirs), 1);
+}
+
+#[test]
+fn a_client_with_a_live_binding_keeps_to_it() {
+    let mut lan = Lan::new(config());
+    lan.give(&renewing(mac(7), addr(102)));
+    lan.drain();
+    let nak = lan.one(&renewing(mac(7), addr(100)));
+    assert_eq!(nak.message_type(), Some(MessageType::Nak));
+    lan.crash();
+    assert!(lan.server.bindings().any(|b| b.address == addr(102)));
 }
 
 /// What a storm of clients, a network and a disk can do.
