@@ -49,7 +49,17 @@ pub(super) fn from_disk(clocks: Clocks, mut bindings: Vec<lease::Binding>) -> Ve
             lease::BindingState::Declined => BindingState::Declined,
         },
     };
-    bindings.into_iter().map(convert).collect()
+    let mut converted: Vec<Binding> = bindings.iter().cloned().map(convert).collect();
+    // Those that ended before this boot would all end at its beginning; the longest expired
+    // must stay the first to be given to others, so they end in their order, a tick apart.
+    let mut ended: Vec<usize> = (0..bindings.len())
+        .filter(|at| bindings[*at].expires_unix_s <= clocks.unix_s)
+        .collect();
+    ended.sort_by_key(|at| bindings[*at].expires_unix_s);
+    for (rank, at) in ended.into_iter().enumerate() {
+        converted[at].expires = Instant::from_ticks(rank as u64).min(clocks.now);
+    }
+    converted
 }
 
 /// What controld shall write.
@@ -91,6 +101,34 @@ mod tests {
         let machine = from_disk(clocks, vec![binding.clone()]).remove(0);
         assert_eq!(machine.expires, Instant::from_secs(100 + 43_150));
         assert_eq!(to_disk(clocks, machine), binding);
+    }
+
+    #[test]
+    fn the_longest_expired_stays_the_first() {
+        let clocks = Clocks {
+            now: Instant::from_secs(3),
+            unix_s: 1_800_000_000,
+        };
+        let binding = |last: u8, expires_unix_s| lease::Binding {
+            address: [192, 168, 1, last].into(),
+            mac: MacAddr([2, 0, 0x5e, 0, 0x53, last]),
+            client_id: Vec::new(),
+            host_name: None,
+            bound_unix_s: expires_unix_s - 3600,
+            expires_unix_s,
+            state: lease::BindingState::Bound,
+        };
+        let mut machine = from_disk(
+            clocks,
+            vec![
+                binding(1, 1_799_000_000),
+                binding(2, 1_798_000_000),
+                binding(3, 1_800_000_500),
+            ],
+        );
+        machine.sort_by_key(|binding| binding.expires);
+        let order: Vec<u8> = machine.iter().map(|b| b.address.octets()[3]).collect();
+        assert_eq!(order, [2, 1, 3]);
     }
 
     #[test]
