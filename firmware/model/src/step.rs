@@ -65,7 +65,13 @@ pub enum Action {
         name: LinkName,
         /// Administratively up or down.
         up: Option<bool>,
-        /// `Some(None)` takes it out of its bridge.
+        /// `Some(None)` takes it out of its bridge; as JSON that is `null`, and no change is no
+        /// field at all.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "given"
+        )]
         master: Option<Option<LinkName>>,
         /// MTU, octets.
         mtu: Option<u32>,
@@ -88,4 +94,35 @@ pub enum Action {
     OpenSocket(SocketSpec),
     /// Close our end of such a socket and tell its user.
     CloseSocket(SocketSpec),
+}
+
+/// A field that is there, be it `null`: serde itself reads `null` as an absent one.
+fn given<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<LinkName>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaving_a_bridge_survives_the_way_to_netd() {
+        for master in [None, Some(None), Some(Some("br-lan".parse().unwrap()))] {
+            let action = Action::SetLink {
+                name: "p0".parse().unwrap(),
+                up: None,
+                master,
+                mtu: None,
+                mac: None,
+            };
+            let text = serde_json::to_string(&action).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Action>(&text).unwrap(),
+                action,
+                "{text}"
+            );
+        }
+    }
 }
