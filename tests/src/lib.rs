@@ -10,6 +10,7 @@ pub mod client;
 pub mod isp;
 pub mod namespace;
 pub mod router;
+pub mod told;
 pub mod wait;
 
 pub use namespace::{Namespace, Proc, Workdir};
