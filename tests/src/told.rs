@@ -60,10 +60,14 @@ pub struct Process {
 
 /// The roles and their processes. The status is some seconds old at most; the memory is now's.
 pub fn roles(router: &Router) -> BTreeMap<String, Process> {
-    let answer = until_some("the box tells of its roles", Duration::from_secs(10), || {
-        let output = router.cli(&["services", "status", "--json"]);
-        serde_json::from_slice::<Value>(&output.stdout).ok()
-    });
+    let answer = until_some(
+        "the box tells of its roles",
+        Duration::from_secs(10),
+        || {
+            let output = router.cli(&["services", "status", "--json"]);
+            serde_json::from_slice::<Value>(&output.stdout).ok()
+        },
+    );
     let services = answer
         .as_array()
         .cloned()
