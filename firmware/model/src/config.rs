@@ -349,6 +349,8 @@ pub struct RunConfig {
     pub dhcp_port: u16,
     /// The web front.
     pub http_port: u16,
+    /// The web front over TLS.
+    pub https_port: u16,
     /// Keep the roles' uid and sandbox off, so that debuggers and profilers work.
     pub sandbox: bool,
 }
@@ -360,6 +362,7 @@ impl Default for RunConfig {
             dns_port: 53,
             dhcp_port: 67,
             http_port: 80,
+            https_port: 443,
             sandbox: true,
         }
     }

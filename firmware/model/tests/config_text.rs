@@ -149,6 +149,8 @@ fn values_that_do_not_fit_together_are_refused() {
         ("[system]\nhostname = \"localhost\"", "system.hostname"),
         ("dns = 5", "dns"),
         ("[run]\ndns_port = 80", "run.http_port"),
+        ("[run]\ndns_port = 443", "run.https_port"),
+        ("[run]\nhttp_port = 443", "run.https_port"),
         ("[run]\ndns_port = 0", "run.dns_port"),
         ("[dhcp]\nlease_s = 99999999999999999999", "dhcp.lease_s"),
     ] {
@@ -194,6 +196,7 @@ type = "TXT"
 value = "a \"quoted\" word, a \\ and a 'tick'"
 [run]
 http_port = 8080
+https_port = 8443
 sandbox = false
 "#;
     let config = Config::parse(text).unwrap();

@@ -168,7 +168,7 @@ fn kernel(
             web_ports: config
                 .run
                 .as_ref()
-                .map_or(vec![80, 443], |run| vec![run.http_port]),
+                .map_or(vec![80, 443], |run| vec![run.http_port, run.https_port]),
         })),
         sockets,
     }

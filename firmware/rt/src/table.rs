@@ -213,7 +213,7 @@ pub const ROLES: [RolePolicy; 6] = [
         role: RoleName::Webd,
         uid: 906,
         capabilities: &[],
-        sockets: &[SocketName::Http],
+        sockets: &[SocketName::Http, SocketName::Https],
         limits: Limits {
             // 1,000 half-open requests, and those that are being answered.
             descriptors_max: 2048,

@@ -376,7 +376,12 @@ fn record_value(record: &RecordConfig) -> Result<(), (String, &'static str)> {
 
 fn run(config: &Config, reader: &mut Reader<'_>) {
     let Some(run) = &config.run else { return };
-    let all = ["run.dns_port", "run.dhcp_port", "run.http_port"];
+    let all = [
+        "run.dns_port",
+        "run.dhcp_port",
+        "run.http_port",
+        "run.https_port",
+    ];
     if !reader.read(&all) {
         return;
     }
@@ -387,6 +392,11 @@ fn run(config: &Config, reader: &mut Reader<'_>) {
     if run.dns_port == run.http_port {
         let reason = format!("port {} serves DNS already", run.http_port);
         reader.problem("run.http_port", reason, "use another TCP port");
+    }
+    let tcp = [(run.dns_port, "DNS"), (run.http_port, "HTTP")];
+    if let Some((port, what)) = tcp.iter().find(|(port, _)| *port == run.https_port) {
+        let reason = format!("port {port} serves {what} already");
+        reader.problem("run.https_port", reason, "use another TCP port");
     }
 }
 

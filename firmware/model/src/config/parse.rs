@@ -84,7 +84,14 @@ impl Config {
     }
 }
 
-const RUN_KEYS: &[&str] = &["address", "dns_port", "dhcp_port", "http_port", "sandbox"];
+const RUN_KEYS: &[&str] = &[
+    "address",
+    "dns_port",
+    "dhcp_port",
+    "http_port",
+    "https_port",
+    "sandbox",
+];
 
 fn config<'t>(reader: &mut Reader<'t>, root: &Section<'t>) -> Config {
     reader.only(root, &["system", "wan", "lan", "dhcp", "dns", "run"]);
@@ -216,12 +223,14 @@ fn run<'t>(reader: &mut Reader<'t>, root: &Section<'t>) -> Option<RunConfig> {
         "write an address such as \"127.0.0.1\"",
     );
     let mut port = |key| reader.number(&section, key, 1..=65_535, "port");
-    let (dns_port, dhcp_port, http_port) = (port("dns_port"), port("dhcp_port"), port("http_port"));
+    let (dns_port, dhcp_port) = (port("dns_port"), port("dhcp_port"));
+    let (http_port, https_port) = (port("http_port"), port("https_port"));
     Some(RunConfig {
         address: address.unwrap_or(default.address),
         dns_port: dns_port.unwrap_or(default.dns_port),
         dhcp_port: dhcp_port.unwrap_or(default.dhcp_port),
         http_port: http_port.unwrap_or(default.http_port),
+        https_port: https_port.unwrap_or(default.https_port),
         sandbox: reader.flag(&section, "sandbox").unwrap_or(default.sandbox),
     })
 }

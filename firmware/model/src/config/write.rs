@@ -74,6 +74,7 @@ impl Config {
             entry(&mut text, "dns_port", run.dns_port.to_string());
             entry(&mut text, "dhcp_port", run.dhcp_port.to_string());
             entry(&mut text, "http_port", run.http_port.to_string());
+            entry(&mut text, "https_port", run.https_port.to_string());
             entry(&mut text, "sandbox", run.sandbox.to_string());
         }
         text

@@ -150,7 +150,7 @@ pub fn addresses(run: &RunConfig, run_dir: PathBuf) -> Addresses {
         dns_port: run.dns_port,
         dhcp_port: run.dhcp_port,
         http_port: run.http_port,
-        https_port: 443,
+        https_port: run.https_port,
         run_dir,
     }
 }
