@@ -192,7 +192,7 @@ fn roles_die_with_a_killed_supervisor() {
     // They are somebody else's children now; a number that answers may be a zombie.
     while pids.iter().any(|pid| runs(*pid)) {
         assert!(Instant::now() < end, "roles outlive their supervisor");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::park_timeout(Duration::from_millis(10));
     }
 }
 
@@ -397,7 +397,7 @@ fn toy(role: RoleName) {
     loop {
         match behaviour.as_str() {
             "hang" => loop {
-                std::thread::sleep(Duration::from_secs(1));
+                std::thread::park();
             },
             "flood" => {
                 for _ in 0..100 {
