@@ -1,8 +1,8 @@
 //! Which configuration is in force when the role begins.
 //!
 //! The newest revision that has not failed; one that no longer loads is marked and the one
-//! before it is tried; when none loads, the factory's. Under `lintel run` the file is the
-//! configuration.
+//! before it is tried; when none loads, the factory's. Under `lintel run` the file is a revision
+//! of its own, made when it was not given before.
 
 use std::error::Error as _;
 
@@ -11,6 +11,9 @@ use lintel_model::config::{Config, PortSelector, Problem};
 use lintel_model::facts::{DataState, Notice, NoticeCode, Severity};
 use lintel_model::lease::{Binding, WanLease};
 use lintel_store::{Revision, RevisionDraft, RevisionState, SessionRow, Store, StoreError};
+
+/// Author of the revision that `lintel run` was given as a file.
+const RUN_AUTHOR: &str = "run";
 
 /// The configuration in force.
 #[derive(Debug, Clone)]
@@ -68,7 +71,7 @@ pub(super) fn load(
     }
     let mut notices = Vec::new();
     match &start.run {
-        Some(run) => commit_when_new(store, &run.config, "run", "given to lintel run", unix_s)?,
+        Some(run) => commit_when_new(store, &run.config, unix_s)?,
         None => {
             if store.revisions(u64::MAX, 1)?.is_empty() {
                 let draft = draft(&start.factory_config, "factory", "first start", unix_s);
@@ -136,16 +139,19 @@ pub(super) fn sentence(error: &StoreError) -> String {
     text
 }
 
-fn commit_when_new(
-    store: &mut Store,
-    toml: &str,
-    author: &str,
-    reason: &str,
-    unix_s: u64,
-) -> Result<(), StoreError> {
-    let newest = store.good_revision_before(u64::MAX)?;
-    if newest.is_none_or(|revision| revision.toml != toml) {
-        store.commit_revision(&draft(toml, author, reason, unix_s))?;
+/// Commits what `lintel run` was given, unless it was given the same the last time: what was
+/// applied since then outlives a start of this process, and an edited file takes effect.
+fn commit_when_new(store: &mut Store, toml: &str, unix_s: u64) -> Result<(), StoreError> {
+    let heads = store.revisions(u64::MAX, u32::MAX)?;
+    let given = heads
+        .iter()
+        .find(|head| head.author == RUN_AUTHOR && head.state != RevisionState::Failed);
+    let given = match given {
+        Some(head) => store.revision(head.number)?,
+        None => None,
+    };
+    if given.is_none_or(|revision| revision.toml != toml) {
+        store.commit_revision(&draft(toml, RUN_AUTHOR, "given to lintel run", unix_s))?;
     }
     Ok(())
 }
