@@ -16,6 +16,9 @@ pub struct Router {
     pub dir: Workdir,
     /// The supervisor; `None` while it is down.
     pub proc: Option<Proc>,
+    /// Shell commands that run before it in a mount namespace of its own, where `$DATA` is the
+    /// data directory: what is mounted there is gone with the supervisor.
+    pub mounts: Option<String>,
 }
 
 /// The binary under test: `LINTEL_BIN`, else the debug build of this checkout.
@@ -29,34 +32,51 @@ pub fn binary() -> PathBuf {
 impl Router {
     /// Starts it with this configuration and waits until all roles are ready.
     pub fn start(ns: Namespace, config: &str) -> Self {
+        let mut router = Self::prepared(ns, config);
+        router.launch();
+        router
+    }
+
+    /// Everything but the start.
+    pub fn prepared(ns: Namespace, config: &str) -> Self {
         let dir = Workdir::new("router");
         dir.write("config.toml", config);
-        let mut router = Self {
+        Self {
             ns,
             dir,
             proc: None,
-        };
-        router.launch();
-        router
+            mounts: None,
+        }
     }
 
     /// Starts it again on the data it has.
     pub fn launch(&mut self) {
         let path = |name: &str| self.dir.path(name).to_str().expect("UTF-8").to_owned();
-        let binary = binary();
-        let mut proc = self.ns.spawn(
-            &self.dir.path("lintel.log"),
-            [
-                binary.to_str().expect("UTF-8"),
-                "run",
-                "--config",
-                &path("config.toml"),
-                "--data",
-                &path("data"),
-                "--run-dir",
-                &path("run"),
-            ],
-        );
+        let (binary, config, data) = (binary(), path("config.toml"), path("data"));
+        let run_dir = path("run");
+        let lintel = [
+            binary.to_str().expect("UTF-8"),
+            "run",
+            "--config",
+            &config,
+            "--data",
+            &data,
+            "--run-dir",
+            &run_dir,
+        ];
+        let script = self.mounts.as_ref().map(|mounts| {
+            format!("set -e; DATA={data}; mkdir -p \"$DATA\"; {mounts}\nexec \"$@\"")
+        });
+        let unshare = ["unshare", "--mount", "--propagation", "private"];
+        let args: Vec<&str> = match &script {
+            None => lintel.into(),
+            Some(script) => unshare
+                .into_iter()
+                .chain(["sh", "-c", script, "sh"])
+                .chain(lintel)
+                .collect(),
+        };
+        let mut proc = self.ns.spawn(&self.dir.path("lintel.log"), args);
         until("every role is ready", Duration::from_secs(20), || {
             assert!(proc.runs(), "lintel run ended: {}", proc.printed());
             proc.printed()
@@ -64,6 +84,17 @@ impl Router {
                 .any(|line| line.ends_with("info  ready"))
         });
         self.proc = Some(proc);
+    }
+
+    /// Runs shell commands among the supervisor's mounts, with `$DATA`.
+    pub fn in_mounts(&self, commands: &str) -> Output {
+        let pid = self.proc.as_ref().expect("it runs").pid().to_string();
+        let data = self.dir.path("data");
+        std::process::Command::new("nsenter")
+            .args(["--mount", "--target", &pid, "--", "sh", "-c", commands])
+            .env("DATA", data)
+            .output()
+            .expect("nsenter runs")
     }
 
     /// The CLI against this router.
