@@ -32,6 +32,10 @@ pub use revisions::{REVISIONS_ENTRIES_MAX, Revision, RevisionDraft, RevisionHead
 /// How long to wait for a lock: the process before us may still be ending.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
+/// Largest database, pages of 4 KiB: 200 revisions of the longest text and everything else at its
+/// bound stay below 64 MiB.
+const PAGES_MAX: u32 = 16 * 1024;
+
 /// The open database.
 #[derive(Debug)]
 pub struct Store {
@@ -83,7 +87,17 @@ impl Store {
         }
         schema::migrate(&mut db)?;
         let bindings_count = bindings::count(&db)?;
-        Ok(Self { db, bindings_count })
+        let mut store = Self { db, bindings_count };
+        store.set_pages_max(PAGES_MAX)?;
+        Ok(store)
+    }
+
+    /// Bounds the database's size, in pages of 4 KiB; what would make it larger fails as on a
+    /// full disk. Never below what it takes already.
+    pub fn set_pages_max(&mut self, pages: u32) -> Result<(), StoreError> {
+        self.db
+            .pragma_update(None, "max_page_count", pages)
+            .map_err(StoreError::sql("bounding the database"))
     }
 
     /// Runs `work` without a flush at its end: for what is not promised.

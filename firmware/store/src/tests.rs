@@ -150,24 +150,14 @@ fn a_newer_schema_is_refused_and_kept() {
 fn a_full_disk_is_told_and_what_was_stored_stays() {
     let mut store = Store::memory().unwrap();
     store.put_bindings(&[bound(1, 5)], 0).unwrap();
-    let pages: i64 = store
-        .db
-        .pragma_query_value(None, "page_count", |row| row.get(0))
-        .unwrap();
-    store
-        .db
-        .pragma_update(None, "max_page_count", pages)
-        .unwrap();
+    store.set_pages_max(1).unwrap();
     let many: Vec<Binding> = (2..2000).map(|n| bound(n, 5)).collect();
     assert!(matches!(
         store.put_bindings(&many, 0),
         Err(StoreError::Full { .. })
     ));
     assert_eq!(store.bindings().unwrap(), [bound(1, 5)]);
-    store
-        .db
-        .pragma_update(None, "max_page_count", 100_000)
-        .unwrap();
+    store.set_pages_max(100_000).unwrap();
     store.put_bindings(&many, 0).unwrap();
     assert_eq!(store.bindings().unwrap().len(), 1999);
 }

@@ -189,6 +189,9 @@ pub struct Core {
     /// A look without sysctls, kept back until then.
     held_until: Option<Instant>,
     pub(super) converge: Converge,
+    /// When to drive it although nothing happened. A deadline of its that has passed and led to
+    /// nothing waits for a look at the kernel, not for time.
+    converge_at: Option<Instant>,
     plan_id: u64,
     pub(super) kernel_writes: u64,
     pub(super) step_error: Option<String>,
@@ -280,6 +283,7 @@ impl Core {
             observed: None,
             held_until: None,
             converge: Converge::new(),
+            converge_at: None,
             plan_id: 0,
             kernel_writes: 0,
             step_error: None,
@@ -339,6 +343,7 @@ impl Core {
             self.held_until = None;
             if let Some(observed) = self.observed.clone() {
                 self.converge.handle_observed(now.mono, observed);
+                self.drive(now);
             }
         }
         if due(self.detection_until) {
@@ -346,8 +351,9 @@ impl Core {
             log::info!("no provider has answered on any port so far");
             self.facts.detection_over = true;
             self.refresh(now);
+            self.drive(now);
         }
-        if due(self.converge.next_deadline()) {
+        if due(self.converge_at) {
             self.drive(now);
         }
         if due(self.dns_due) {
@@ -393,7 +399,7 @@ impl Core {
         [
             self.held_until,
             self.detection_until,
-            self.converge.next_deadline(),
+            self.converge_at,
             self.dns_due,
             self.events_due,
             self.services_at,
@@ -463,10 +469,10 @@ impl Core {
                 let blind = observed.sysctls.is_empty();
                 self.observed = Some((*observed).clone());
                 self.refresh(now);
-                // The very first look of a session cannot have the sysctls that the planner
-                // wants. Planning on it would write values that may stand there already.
-                if blind && !self.sysctls_asked.is_empty() && self.held_until.is_none() {
-                    self.held_until = Some(now.mono + SYSCTL_WAIT);
+                // The first looks of a session cannot have the sysctls that the planner wants.
+                // Planning on them would write values that may stand there already.
+                if blind && !self.sysctls_asked.is_empty() {
+                    self.held_until.get_or_insert(now.mono + SYSCTL_WAIT);
                     return;
                 }
                 self.held_until = None;
@@ -564,6 +570,17 @@ impl Core {
 
     /// Sends a plan when one is due, and hears what became of the last.
     pub(super) fn drive(&mut self, now: Now) {
+        // Going back to the revision before is another wish, once.
+        if self.drive_once(now) {
+            self.drive_once(now);
+        }
+        let next = self.converge.next_deadline();
+        self.converge_at = next.filter(|at| *at > now.mono);
+    }
+
+    /// True when the wish changed on the way.
+    fn drive_once(&mut self, now: Now) -> bool {
+        let mut rolled_back = false;
         if self.up.contains(&RoleName::Netd)
             && let Some(plan) = self.converge.poll(now.mono)
         {
@@ -598,9 +615,13 @@ impl Core {
                     );
                     self.step_error = Some(text);
                 }
-                Event::RolledBack => self.rolled_back(now),
+                Event::RolledBack => {
+                    rolled_back = true;
+                    self.rolled_back(now);
+                }
             }
         }
+        rolled_back
     }
 
     /// The kernel holds what is desired.

@@ -1,16 +1,307 @@
-//! The machine with fakes around it.
+//! The machine with fakes around it: a kernel, an init, and whoever calls.
 
+mod calls;
+mod kernel;
+mod leases;
+mod random;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use embassy_time::Instant;
+use lintel_api::types::{ConfigApplied, Status};
+use lintel_ipc::call::{Call, Caller, Origin, Problem, Reply};
+use lintel_ipc::dhcpd::ToDhcpd;
+use lintel_ipc::dnsd::ToDnsd;
+use lintel_ipc::init::{InitReply, InitRequest, Start};
+use lintel_ipc::netd::{FromNetd, StepError, ToNetd};
+use lintel_ipc::wand::ToWand;
+use lintel_ipc::webd::ToWebd;
+use lintel_model::board::BoardSpec;
+use lintel_model::facts::DataState;
+use lintel_model::observed::ObservedState;
+use lintel_model::{MacAddr, RoleName};
+use lintel_plan::fake::{FakeKernel, port};
 use lintel_proto::rng::Rng;
+use lintel_store::Store;
+use serde_json::Value;
 
-/// Not random at all: each byte is the next number.
+use super::core::{Core, Input, Now, Output, Via};
+
+const UNIX_S: u64 = 1_700_000_000;
+
+/// Not random at all, but never the same eight octets twice.
 #[derive(Debug, Default)]
-pub(super) struct CountingRng(u8);
+pub(super) struct CountingRng(u64);
 
 impl Rng for CountingRng {
     fn fill(&mut self, bytes: &mut [u8]) {
-        for byte in bytes {
-            self.0 = self.0.wrapping_add(1);
-            *byte = self.0;
+        for part in bytes.chunks_mut(8) {
+            self.0 += 1;
+            part.copy_from_slice(&self.0.to_le_bytes()[..part.len()]);
         }
     }
+}
+
+fn start() -> Start {
+    Start {
+        role: RoleName::Controld,
+        run: None,
+        data_dir: Default::default(),
+        run_dir: Default::default(),
+        data: DataState::Good,
+        board: BoardSpec {
+            name: "test".to_owned(),
+            title: "Test".to_owned(),
+            // The second port of the kernel below.
+            wan_path: Some("pci-0000:00:03.0".to_owned()),
+        },
+        factory_config: String::new(),
+        version: "0".to_owned(),
+        boot_id: "0".to_owned(),
+        sockets: Vec::new(),
+        test: false,
+    }
+}
+
+/// Two ports, nothing set; the values under /proc/sys as no planner wants them.
+fn bare_kernel() -> FakeKernel {
+    let mut kernel = FakeKernel::new(ObservedState {
+        links: vec![
+            port("eth0".parse().unwrap(), 2),
+            port("eth1".parse().unwrap(), 3),
+        ],
+        ..ObservedState::default()
+    });
+    kernel
+        .state
+        .sysctls
+        .push(lintel_model::desired::SysctlSpec {
+            path: "net/ipv4/ip_forward".to_owned(),
+            value: "0".to_owned(),
+        });
+    kernel
+}
+
+/// The machine and everything around it.
+struct Bench {
+    core: Core,
+    kernel: FakeKernel,
+    ms: u64,
+    /// netd refuses every plan.
+    refuse: bool,
+    /// init answers.
+    init: bool,
+    plans: usize,
+    replies: BTreeMap<u64, Vec<Reply>>,
+    dhcp: Vec<ToDhcpd>,
+    dns: Vec<ToDnsd>,
+    wan: Vec<ToWand>,
+    events: Vec<(u64, String)>,
+    asked: Vec<InitRequest>,
+    restart: bool,
+    next_call: u64,
+}
+
+impl Bench {
+    fn new(start: Start, store: Store) -> Self {
+        let now = Now {
+            mono: Instant::from_secs(10),
+            unix_s: UNIX_S,
+        };
+        let rng = Box::new(CountingRng::default());
+        Self {
+            core: Core::new(now, start, Ok(store), rng).unwrap(),
+            kernel: bare_kernel(),
+            ms: 10_000,
+            refuse: false,
+            init: true,
+            plans: 0,
+            replies: BTreeMap::new(),
+            dhcp: Vec::new(),
+            dns: Vec::new(),
+            wan: Vec::new(),
+            events: Vec::new(),
+            asked: Vec::new(),
+            restart: false,
+            next_call: 0,
+        }
+    }
+
+    /// A box with every role joined and the kernel as planned.
+    fn settled() -> Self {
+        let mut bench = Self::new(start(), Store::memory().unwrap());
+        bench.join_all();
+        assert!(bench.core.converge.is_settled());
+        bench
+    }
+
+    fn join_all(&mut self) {
+        for role in [
+            RoleName::Netd,
+            RoleName::Wand,
+            RoleName::Dhcpd,
+            RoleName::Dnsd,
+            RoleName::Webd,
+        ] {
+            self.input(Input::Session(role));
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            mono: Instant::from_millis(self.ms),
+            unix_s: UNIX_S + (self.ms - 10_000) / 1000,
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.core.handle(self.now(), input);
+        self.drain();
+    }
+
+    /// Lets time pass, with every deadline met on its way.
+    fn pass_ms(&mut self, ms: u64) {
+        let end = self.ms + ms;
+        while let Some(at) = self.core.deadline().map(|at| at.as_micros().div_ceil(1000)) {
+            if at > end {
+                break;
+            }
+            self.ms = self.ms.max(at);
+            self.core.handle_timeout(self.now());
+            self.drain();
+        }
+        self.ms = end;
+        self.core.handle_timeout(self.now());
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.core.poll() {
+            let now = self.now();
+            match output {
+                Output::Netd(ToNetd::Observe { .. }) => {
+                    let look = Box::new(self.kernel.state.clone());
+                    self.core.handle(now, Input::Netd(FromNetd::Observed(look)));
+                }
+                Output::Netd(ToNetd::Apply { id, plan }) => {
+                    self.plans += 1;
+                    let result = if self.refuse {
+                        Err((0, "EPERM: the test".to_owned()))
+                    } else {
+                        let result = self.kernel.apply(&plan);
+                        result.map_err(|(at, refusal)| (at, refusal.to_string()))
+                    };
+                    let (done, error) = match result {
+                        Ok(()) => (plan.steps.len(), None),
+                        Err((at, text)) => {
+                            let step = u32::try_from(at).unwrap();
+                            (
+                                at,
+                                Some(StepError {
+                                    step,
+                                    errno: 1,
+                                    text,
+                                }),
+                            )
+                        }
+                    };
+                    let applied = FromNetd::Applied {
+                        id,
+                        done: u32::try_from(done).unwrap(),
+                        error,
+                        kernel_writes: done as u64,
+                    };
+                    self.core.handle(now, Input::Netd(applied));
+                    let look = Box::new(self.kernel.state.clone());
+                    self.core.handle(now, Input::Netd(FromNetd::Observed(look)));
+                }
+                Output::Wand(message) => self.wan.push(message),
+                Output::Dhcpd(message) => self.dhcp.push(message),
+                Output::Dnsd(message) => self.dns.push(message),
+                Output::Webd(ToWebd::Reply(reply)) => self.replied(reply),
+                Output::Webd(ToWebd::Event { id, kind, .. }) => self.events.push((id, kind)),
+                Output::Webd(ToWebd::Spec(_)) => {}
+                Output::Control { reply, .. } => self.replied(*reply),
+                Output::Init { id, request } => {
+                    self.asked.push(request.clone());
+                    if self.init {
+                        let reply = match request {
+                            InitRequest::Services => InitReply::Services(Vec::new()),
+                            InitRequest::Logs { .. } => InitReply::Logs(Vec::new()),
+                            _ => InitReply::Done,
+                        };
+                        self.core.handle(now, Input::Init { id, reply });
+                    }
+                }
+                Output::Restart => self.restart = true,
+            }
+        }
+    }
+
+    fn replied(&mut self, reply: Reply) {
+        self.replies.entry(reply.id).or_default().push(reply);
+    }
+
+    fn send(&mut self, via: Via, method: &str, params: Value, caller: Caller) -> u64 {
+        self.next_call += 1;
+        let call = Call {
+            id: self.next_call,
+            method: method.to_owned(),
+            params,
+            caller,
+        };
+        self.input(Input::Call {
+            via,
+            call,
+            memory: None,
+        });
+        self.next_call
+    }
+
+    fn reply(&self, id: u64) -> &Reply {
+        match self.replies.get(&id).map(Vec::as_slice) {
+            Some([reply]) => reply,
+            other => panic!("call {id}: {other:?}"),
+        }
+    }
+
+    /// As root at the box.
+    fn local(&mut self, method: &str, params: Value) -> Result<Value, Problem> {
+        let id = self.send(Via::Control(1), method, params, Caller::default());
+        self.reply(id).result.clone()
+    }
+
+    /// From a browser on the LAN.
+    fn web(&mut self, method: &str, params: Value, token: Option<&str>) -> Reply {
+        let caller = Caller {
+            // A lie: the way by which it came counts.
+            origin: Origin::Local,
+            address: Some(IpAddr::V4(Ipv4Addr::new(192, 168, 1, 50))),
+            link_index: Some(self.lan_index()),
+            token: token.map(str::to_owned),
+        };
+        let id = self.send(Via::Web, method, params, caller);
+        self.reply(id).clone()
+    }
+
+    fn lan_index(&self) -> u32 {
+        let mut links = self.kernel.state.links.iter();
+        links
+            .find(|link| link.name.as_str() == "br-lan")
+            .map_or(99, |link| link.index)
+    }
+
+    fn status(&mut self) -> Status {
+        serde_json::from_value(self.local("status", Value::Null).unwrap()).unwrap()
+    }
+
+    fn apply(&mut self, toml: &str) -> Result<ConfigApplied, Problem> {
+        let answer = self.local("config.apply", serde_json::json!({"toml": toml}))?;
+        Ok(serde_json::from_value(answer).unwrap())
+    }
+}
+
+fn mac(n: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, n])
 }

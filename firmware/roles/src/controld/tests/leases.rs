@@ -1,0 +1,343 @@
+//! Bindings, names, the WAN's lease and port.
+
+use lintel_ipc::dhcpd::FromDhcpd;
+use lintel_ipc::wand::FromWand;
+use lintel_model::facts::NoticeCode;
+use lintel_model::lease::{Binding, BindingState, WanLease};
+use lintel_model::services::WanSpec;
+use serde_json::json;
+
+use super::*;
+
+fn binding(n: u8, name: Option<&str>) -> Binding {
+    Binding {
+        address: Ipv4Addr::new(192, 168, 1, 100 + n),
+        mac: mac(n),
+        client_id: Vec::new(),
+        host_name: name.map(str::to_owned),
+        bound_unix_s: UNIX_S + u64::from(n),
+        expires_unix_s: UNIX_S + 3600,
+        state: BindingState::Bound,
+    }
+}
+
+fn bind(token: u64, binding: Binding) -> FromDhcpd {
+    FromDhcpd::Bind { token, binding }
+}
+
+fn durable(bench: &Bench) -> Vec<u64> {
+    let messages = bench.dhcp.iter();
+    messages
+        .filter_map(|message| match message {
+            ToDhcpd::Durable { token } => Some(*token),
+            _ => None,
+        })
+        .collect()
+}
+
+fn refused(bench: &Bench) -> Vec<u64> {
+    let messages = bench.dhcp.iter();
+    messages
+        .filter_map(|message| match message {
+            ToDhcpd::NotDurable { token } => Some(*token),
+            _ => None,
+        })
+        .collect()
+}
+
+fn names(bench: &Bench) -> Vec<String> {
+    let last = bench.dns.iter().rev().find_map(|message| match message {
+        ToDnsd::Spec(spec) => Some(spec),
+        ToDnsd::Flush => None,
+    });
+    let hosts = last.unwrap().hosts.iter();
+    hosts
+        .map(|host| format!("{}={}", host.name, host.address))
+        .collect()
+}
+
+#[test]
+fn a_binding_is_in_the_store_before_dhcpd_hears_so() {
+    let mut bench = Bench::settled();
+    let group = vec![
+        bind(7, binding(1, Some("laptop"))),
+        bind(8, binding(2, None)),
+    ];
+    bench.input(Input::Dhcpd(group));
+    assert_eq!(durable(&bench), [7, 8]);
+    assert_eq!(bench.core.store.bindings().unwrap().len(), 2);
+    bench.pass_ms(1000);
+    assert_eq!(names(&bench), ["laptop=192.168.1.101"]);
+    // A new session of dhcpd begins with them.
+    bench.input(Input::Session(RoleName::Dhcpd));
+    assert!(matches!(
+        bench.dhcp.last(),
+        Some(ToDhcpd::Snapshot { bindings, .. }) if bindings.len() == 2
+    ));
+}
+
+#[test]
+fn bindings_that_dhcpd_cannot_have_given_are_refused() {
+    let mut bench = Bench::settled();
+    let own = Binding {
+        address: Ipv4Addr::new(192, 168, 1, 1),
+        ..binding(1, None)
+    };
+    let elsewhere = Binding {
+        address: Ipv4Addr::new(8, 8, 8, 8),
+        ..binding(1, None)
+    };
+    let endless = Binding {
+        expires_unix_s: u64::MAX,
+        ..binding(1, None)
+    };
+    let group = vec![bind(1, own), bind(2, elsewhere), bind(3, endless)];
+    bench.input(Input::Dhcpd(group));
+    assert_eq!(refused(&bench), [1, 2, 3]);
+    let evil = binding(4, Some("evil\x1b[2J"));
+    bench.input(Input::Dhcpd(vec![bind(4, evil)]));
+    assert_eq!(bench.core.store.bindings().unwrap()[0].host_name, None);
+}
+
+#[test]
+fn names_are_unique_and_the_householder_wins() {
+    let mut bench = Bench::settled();
+    let toml = "[[dhcp.reservations]]\nmac = \"02:00:00:00:00:09\"\naddress = \"192.168.1.9\"\nname = \"printer\"\n";
+    bench.apply(toml).unwrap();
+    let group = vec![
+        bind(1, binding(1, Some("phone"))),
+        bind(2, binding(2, Some("Phone"))),
+        bind(3, binding(3, Some("printer"))),
+        bind(4, binding(4, Some("lintel"))),
+    ];
+    bench.input(Input::Dhcpd(group));
+    bench.pass_ms(1000);
+    // The later of the two phones; the reservation's printer; never the box's own name.
+    assert_eq!(
+        names(&bench),
+        ["Phone=192.168.1.102", "printer=192.168.1.9"]
+    );
+}
+
+#[test]
+fn a_renewal_tells_dnsd_nothing_and_a_crowd_is_few_messages() {
+    let mut bench = Bench::settled();
+    bench.pass_ms(1000);
+    let before = bench.dns.len();
+    for n in 1..100 {
+        let name = format!("host-{n}");
+        bench.input(Input::Dhcpd(vec![bind(n, binding(n as u8, Some(&name)))]));
+        bench.pass_ms(1);
+    }
+    bench.pass_ms(1000);
+    assert!(
+        bench.dns.len() - before <= 3,
+        "{}",
+        bench.dns.len() - before
+    );
+    let after = bench.dns.len();
+    let renewed = Binding {
+        expires_unix_s: UNIX_S + 7200,
+        ..binding(5, Some("host-5"))
+    };
+    bench.input(Input::Dhcpd(vec![bind(500, renewed)]));
+    bench.pass_ms(1000);
+    assert_eq!(bench.dns.len(), after);
+}
+
+#[test]
+fn a_full_disk_refuses_new_devices_and_says_so_until_there_is_room() {
+    let mut bench = Bench::settled();
+    bench.core.store.set_pages_max(1).unwrap();
+    let crowd = |from: u64| {
+        let all = (0..100u64).map(move |n| {
+            let long = vec![0xaa; 250];
+            bind(
+                from + n,
+                Binding {
+                    client_id: long,
+                    ..binding(n as u8, None)
+                },
+            )
+        });
+        Input::Dhcpd(all.collect())
+    };
+    bench.input(crowd(1));
+    assert_eq!(refused(&bench).len(), 100);
+    let codes: Vec<_> = bench.status().notices.iter().map(|n| n.code).collect();
+    assert!(codes.contains(&NoticeCode::DataFailed), "{codes:?}");
+    let problem = bench
+        .apply(&format!("# {}\n", "x".repeat(9000)))
+        .unwrap_err();
+    assert_eq!(problem.kind, "cannot-store");
+    assert_eq!(bench.core.active.revision, Some(1));
+    bench.core.store.set_pages_max(10_000).unwrap();
+    bench.input(crowd(1000));
+    assert_eq!(durable(&bench).len(), 100);
+    let codes: Vec<_> = bench.status().notices.iter().map(|n| n.code).collect();
+    assert!(!codes.contains(&NoticeCode::DataFailed), "{codes:?}");
+}
+
+#[test]
+fn the_householder_ends_a_lease() {
+    let mut bench = Bench::settled();
+    bench.input(Input::Dhcpd(vec![bind(1, binding(1, Some("tv")))]));
+    bench
+        .local("dhcp.leases.delete", json!({"ip": "192.168.1.101"}))
+        .unwrap();
+    assert!(bench.dhcp.contains(&ToDhcpd::Forget {
+        address: Ipv4Addr::new(192, 168, 1, 101)
+    }));
+    assert!(bench.core.store.bindings().unwrap().is_empty());
+    let again = bench.local("dhcp.leases.delete", json!({"ip": "192.168.1.101"}));
+    assert_eq!(again.unwrap_err().status, 404);
+}
+
+fn wan_lease(bound_unix_s: u64) -> WanLease {
+    WanLease {
+        link: "eth1".parse().unwrap(),
+        address: Ipv4Addr::new(203, 0, 113, 7),
+        prefix_len: 24,
+        router: Some(Ipv4Addr::new(203, 0, 113, 1)),
+        dns: vec![Ipv4Addr::new(203, 0, 113, 53)],
+        ntp: Vec::new(),
+        domain: None,
+        mtu: None,
+        routes: Vec::new(),
+        server: Ipv4Addr::new(203, 0, 113, 1),
+        bound_unix_s,
+        lease_s: 3600,
+        renew_s: 1800,
+        rebind_s: 3150,
+    }
+}
+
+#[test]
+fn a_lease_leads_to_addresses_routes_and_resolvers() {
+    let mut bench = Bench::settled();
+    let lease = wan_lease(UNIX_S);
+    bench.input(Input::Wand(FromWand::Lease(lease.clone())));
+    bench.pass_ms(1000);
+    assert!(bench.status().wan.online);
+    assert!(format!("{:?}", bench.kernel.state.routes).contains("203.0.113.1"));
+    assert!(bench.dns.iter().any(|message| matches!(message,
+        ToDnsd::Spec(spec) if spec.upstreams == ["203.0.113.53:53".parse().unwrap()])));
+    assert_eq!(bench.core.store.wan_lease().unwrap(), Some(lease));
+    let gone = FromWand::Lost {
+        link: "eth1".parse().unwrap(),
+        reason: "over".to_owned(),
+    };
+    bench.input(Input::Wand(gone));
+    assert!(!bench.status().wan.online);
+    assert!(bench.kernel.state.routes.is_empty());
+    assert_eq!(bench.core.store.wan_lease().unwrap(), None);
+}
+
+#[test]
+fn a_lease_that_cannot_be_is_not_believed() {
+    let mut bench = Bench::settled();
+    for lease in [
+        WanLease {
+            link: "br-lan".parse().unwrap(),
+            ..wan_lease(UNIX_S)
+        },
+        WanLease {
+            address: Ipv4Addr::LOCALHOST,
+            ..wan_lease(UNIX_S)
+        },
+        WanLease {
+            prefix_len: 33,
+            ..wan_lease(UNIX_S)
+        },
+    ] {
+        bench.input(Input::Wand(FromWand::Lease(lease)));
+        assert_eq!(bench.core.facts.wan_lease, None);
+    }
+}
+
+#[test]
+fn a_renewed_lease_is_written_only_when_the_stored_one_would_look_over() {
+    let mut bench = Bench::settled();
+    let stored = |bench: &Bench| bench.core.store.wan_lease().unwrap().unwrap().bound_unix_s;
+    bench.input(Input::Wand(FromWand::Lease(wan_lease(UNIX_S))));
+    bench.pass_ms(60_000);
+    bench.input(Input::Wand(FromWand::Lease(wan_lease(UNIX_S + 60))));
+    assert_eq!(stored(&bench), UNIX_S);
+    bench.pass_ms(1_740_000);
+    bench.input(Input::Wand(FromWand::Lease(wan_lease(UNIX_S + 1800))));
+    assert_eq!(stored(&bench), UNIX_S + 1800);
+    bench.pass_ms(60_000);
+    let other = WanLease {
+        address: Ipv4Addr::new(203, 0, 113, 8),
+        ..wan_lease(UNIX_S + 1860)
+    };
+    bench.input(Input::Wand(FromWand::Lease(other)));
+    assert_eq!(stored(&bench), UNIX_S + 1860);
+    bench.input(Input::Wand(FromWand::Lease(WanLease {
+        address: Ipv4Addr::new(203, 0, 113, 8),
+        ..wan_lease(UNIX_S + 1900)
+    })));
+    bench.input(Input::Stop);
+    assert_eq!(
+        stored(&bench),
+        UNIX_S + 1900,
+        "an orderly stop writes the last word"
+    );
+}
+
+#[test]
+fn a_lease_kept_over_a_boot_is_offered_while_it_runs() {
+    for (age, kept) in [(10, true), (4000, false)] {
+        let mut store = Store::memory().unwrap();
+        store.set_wan_lease(Some(&wan_lease(UNIX_S - age))).unwrap();
+        let mut bench = Bench::new(start(), store);
+        bench.join_all();
+        let Some(ToWand::Spec { spec, lease }) = bench.wan.last() else {
+            panic!("{:?}", bench.wan);
+        };
+        assert!(matches!(spec, WanSpec::Dhcp { .. }));
+        assert_eq!(lease.is_some(), kept, "age {age}");
+    }
+}
+
+fn unlabelled() -> Start {
+    Start {
+        board: BoardSpec::default(),
+        ..start()
+    }
+}
+
+#[test]
+fn the_port_on_which_a_provider_answers_becomes_the_wan_and_stays_it() {
+    let mut bench = Bench::new(unlabelled(), Store::memory().unwrap());
+    bench.join_all();
+    assert!(matches!(
+        bench.wan.last(),
+        Some(ToWand::Spec { spec: WanSpec::Detect { links }, .. }) if links.len() == 2
+    ));
+    let seen = FromWand::ServerSeen {
+        link: "eth0".parse().unwrap(),
+    };
+    bench.input(Input::Wand(seen));
+    assert_eq!(bench.status().wan.link.unwrap().as_str(), "eth0");
+    let port = bench.core.store.detected_wan().unwrap().unwrap();
+    assert_eq!(port.to_string(), "path:pci-0000:00:02.0");
+    assert!(bench.core.facts.detection_over);
+    assert!(bench.core.converge.is_settled());
+}
+
+#[test]
+fn without_a_provider_every_port_serves_the_household_after_the_search() {
+    let mut bench = Bench::new(unlabelled(), Store::memory().unwrap());
+    bench.join_all();
+    assert!(bench.status().lan.ports.is_empty());
+    bench.pass_ms(9_000);
+    assert_eq!(bench.status().lan.ports.len(), 2);
+    // The modem is plugged in later: found all the same.
+    let seen = FromWand::ServerSeen {
+        link: "eth1".parse().unwrap(),
+    };
+    bench.input(Input::Wand(seen));
+    assert_eq!(bench.status().wan.link.unwrap().as_str(), "eth1");
+    assert_eq!(bench.status().lan.ports.len(), 1);
+}
