@@ -6,10 +6,12 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // tests do IO
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed test panics
 
+pub mod browser;
 pub mod client;
 pub mod isp;
 pub mod namespace;
 pub mod router;
+pub mod street;
 pub mod told;
 pub mod wait;
 
