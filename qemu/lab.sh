@@ -4,6 +4,7 @@
 #
 #   qemu/lab.sh [PACKAGE...]     cargo packages whose tests run (default: those that
 #                                work on the kernel)
+#   qemu/lab.sh --only NAME [PACKAGE...]   one test binary (online, nlmon, ...)
 #   qemu/lab.sh --shell          a root shell in the guest instead
 #
 # The exit status is the guest's. A test that says SKIPPED on the host must pass here.
@@ -13,7 +14,9 @@ set -euo pipefail
 cd "$tree"
 
 shell=''
+only=''
 if [ "${1:-}" = --shell ]; then shell=1; shift; fi
+if [ "${1:-}" = --only ]; then only=${2:?--only names a test binary}; shift 2; fi
 packages=("$@")
 [ ${#packages[@]} -gt 0 ] || packages=(lintel-netlink lintel-rt lintel-roles netns-tests)
 
@@ -23,7 +26,7 @@ out=$tree/target/lab
 mkdir -p "$out"
 
 # --- Debian's programs, with everything that their packages depend on.
-programs=(bash coreutils util-linux mount grep sed mawk findutils procps kmod python3-minimal libpython3-stdlib
+programs=(bash dash coreutils util-linux mount grep sed mawk findutils procps kmod python3-minimal libpython3-stdlib
     iproute2 iputils-ping nftables dnsmasq-base bind9-dnsutils knot-dnsutils udhcpc isc-dhcp-client
     kea-dhcp4-server unbound lighttpd nmap iperf3 curl tcpdump wireguard-tools chrony jq strace e2fsprogs)
 closure() {
@@ -96,6 +99,7 @@ stage=$out/stage
 rm -rf "$stage" && mkdir -p "$stage/bin"
 jq -r 'select(.profile.test == true and .executable != null) | [.executable, .target.name, (.manifest_path | sub("/Cargo.toml$"; ""))] | @tsv' <<<"$messages" |
     while IFS=$'\t' read -r executable name manifest; do
+        [ -z "$only" ] || [ "$name" = "$only" ] || continue
         crate=$(basename "$manifest")
         cp "$executable" "$stage/bin/$crate-$name"
         printf '%s\t%s\n' "$crate-$name" "$manifest" >>"$stage/list"

@@ -105,7 +105,8 @@ impl<'a> Capture<'a> {
     fn stop(&mut self) -> Vec<String> {
         // A look of our own that must be in the file: when it is, so is all before it.
         let before = std::fs::metadata(&self.file).map_or(0, |m| m.len());
-        self.router.ns.ok(["ip", "link", "show", "lo"]);
+        // (`ip link` would ask whether the kernel knows RTM_NEWLINK, by sending one.)
+        self.router.ns.ok(["ip", "route", "show"]);
         until("the capture has caught up", Duration::from_secs(10), || {
             std::fs::metadata(&self.file).map_or(0, |m| m.len()) > before
         });
@@ -117,20 +118,21 @@ impl<'a> Capture<'a> {
 
 /// Messages towards the kernel that ask for a change, in words.
 fn writes(pcap: &[u8]) -> Vec<String> {
-    const TO_KERNEL: u16 = 7; // PACKET_KERNEL
+    // Only requests go to the kernel; libpcap does not say the direction of netlink packets.
+    const NLM_F_REQUEST: u16 = 1;
     let mut found = Vec::new();
     let mut rest = pcap.get(24..).unwrap_or_default();
     while let Some(head) = rest.get(..16) {
         let len = u32::from_le_bytes(head[8..12].try_into().unwrap()) as usize;
         let packet = &rest[16..16 + len];
         rest = &rest[16 + len..];
-        let direction = u16::from_be_bytes(packet[0..2].try_into().unwrap());
         let family = u16::from_be_bytes(packet[14..16].try_into().unwrap());
         let mut messages = &packet[16..];
-        while direction == TO_KERNEL && messages.len() >= 16 {
+        while messages.len() >= 16 {
             let len = u32::from_le_bytes(messages[0..4].try_into().unwrap()) as usize;
             let kind = u16::from_le_bytes(messages[4..6].try_into().unwrap());
-            if is_write(family, kind) {
+            let flags = u16::from_le_bytes(messages[6..8].try_into().unwrap());
+            if flags & NLM_F_REQUEST != 0 && is_write(family, kind) {
                 found.push(format!("netlink family {family}, message type {kind:#x}"));
             }
             messages = messages
