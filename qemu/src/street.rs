@@ -113,6 +113,11 @@ impl Street {
         self.machine.as_mut().expect("the box has power")
     }
 
+    /// The file that the box's disk is.
+    pub fn disk(&self) -> &std::path::Path {
+        self.disk.as_deref().expect("it boots with an image")
+    }
+
     /// Where the provider and the rest of the world are.
     pub fn isp_ns(&self) -> &Namespace {
         &self.isp.ns

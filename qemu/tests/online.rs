@@ -14,9 +14,14 @@ use netns_tests::until;
 /// A boot under emulation on a busy machine.
 const BOOT: Duration = Duration::from_secs(120);
 
+/// The box boots, routes and serves its page with that.
+const RAM_MIB_BUDGET: u32 = 64;
+
 #[test]
 fn real_clients_go_online_and_the_wan_hears_nothing() {
-    let mut street = Street::new(Boot::from_env(), DhcpServer::Dnsmasq);
+    let mut boot = Boot::from_env();
+    boot.memory_mib = RAM_MIB_BUDGET;
+    let mut street = Street::new(boot, DhcpServer::Dnsmasq);
     let line = Capture::start(street.isp_ns(), LINE, &street.dir);
     let hosts = [
         (street.host(), DhcpClient::Dhclient, "laptop"),
