@@ -221,11 +221,11 @@ fn ports(status: &Status) -> Vec<PortView> {
 
 fn box_rows(status: &Status) -> Vec<Row> {
     let system = &status.system;
-    let mut rows = vec![
-        row("Version", system.version.clone()),
-        row("Board", system.board_title.clone()),
-        row("Running for", span(system.uptime_s)),
-    ];
+    let mut rows = vec![row("Version", system.version.clone())];
+    if !system.board_title.is_empty() {
+        rows.push(row("Board", system.board_title.clone()));
+    }
+    rows.push(row("Running for", span(system.uptime_s)));
     let (clock, tone) = if system.clock.synchronised {
         ("", "plain")
     } else {
