@@ -127,8 +127,12 @@ fn boot_partition(mut window: Window, efi_name: &str, bundle: &[u8]) -> Result<(
         .map_err(failed)
 }
 
-/// mkfs.ext4 makes it as a file of its own; most of it is holes.
-fn data_partition(image: &File, offset: u64, bytes: u64, beside: &Path) -> Result<(), XtaskError> {
+/// Of every new /data: nothing looks for it, and a random one would make each build differ.
+const DATA_UUID: &str = "6c696e74-656c-4000-8000-646174610000";
+
+/// The file system of an empty /data, made by mkfs.ext4 in a file `beside` another; most of it
+/// is holes.
+pub(crate) fn empty_data(bytes: u64, beside: &Path) -> Result<Vec<u8>, XtaskError> {
     let path = beside.with_extension("data");
     let data = File::create(&path).map_err(file("create", &path))?;
     data.set_len(bytes).map_err(file("size", &path))?;
@@ -147,7 +151,12 @@ fn data_partition(image: &File, offset: u64, bytes: u64, beside: &Path) -> Resul
                 "size=4",
                 "-E",
             ])
-            .arg("lazy_itable_init=0,lazy_journal_init=0,resize=67108864")
+            .arg(format!(
+                "lazy_itable_init=0,lazy_journal_init=0,resize=67108864,hash_seed={DATA_UUID}"
+            ))
+            .args(["-U", DATA_UUID])
+            // The same octets each time, so that equal sources make equal images.
+            .env("E2FSPROGS_FAKE_TIME", "1")
             .arg(&path)
             .stdout(Stdio::null()),
         step,
@@ -155,6 +164,11 @@ fn data_partition(image: &File, offset: u64, bytes: u64, beside: &Path) -> Resul
     )?;
     let content = fs::read(&path).map_err(file("read", &path))?;
     fs::remove_file(&path).map_err(file("remove", &path))?;
+    Ok(content)
+}
+
+fn data_partition(image: &File, offset: u64, bytes: u64, beside: &Path) -> Result<(), XtaskError> {
+    let content = empty_data(bytes, beside)?;
     let mut window = Window::new(image, offset, bytes)?;
     for block in content.chunks(4096) {
         let result = match block.iter().all(|byte| *byte == 0) {

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use crate::board::Board;
 use crate::cpio::Archive;
 use crate::cross::tree;
+use crate::disk;
 use crate::error::{XtaskError, file};
 
 /// Mount points and places that init fills, with their modes.
@@ -42,7 +43,23 @@ pub(crate) fn write(board: &Board, program: &Path, out: &Path) -> Result<(), Xta
         0o644,
         &fs::read(&description).map_err(file("read", &description))?,
     );
+    let data = disk::empty_data(board.file.disk.data_mib << 20, out)?;
+    archive.file("etc/lintel/data.pristine", 0o644, &without_holes(&data));
     compress(&archive.finish(), out)
+}
+
+/// An empty /data, from which a factory reset makes it anew: its length in octets, then each
+/// stretch of 64 octets that is not all zero, led by its number; all numbers 32 bits, little
+/// endian. The box unpacks this file into memory at every boot, so 32 MiB will not do.
+fn without_holes(data: &[u8]) -> Vec<u8> {
+    let mut records = (data.len() as u32).to_le_bytes().to_vec();
+    for (number, stretch) in data.chunks_exact(64).enumerate() {
+        if stretch.iter().any(|octet| *octet != 0) {
+            records.extend((number as u32).to_le_bytes());
+            records.extend(stretch);
+        }
+    }
+    records
 }
 
 /// Adds the files below `dir`; directories that every image has are there already.

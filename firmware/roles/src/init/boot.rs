@@ -77,7 +77,7 @@ pub fn boot() -> ! {
             (End::Reboot, None)
         }
     };
-    end_box(end.0, end.1, data.is_ok())
+    end_box(end.0, end.1, data.is_ok(), &line)
 }
 
 /// What the kernel gave as standard error: /dev/console of the initramfs.
@@ -305,20 +305,39 @@ fn read_or_say(path: &str) -> String {
     })
 }
 
+/// Makes the device of /data anew.
+fn reset_data(line: &KernelCommandLine) -> io::Result<()> {
+    let device = match line.data.as_deref() {
+        Some("none") => None,
+        Some(device) => Some(PathBuf::from(device)),
+        None => data::find_device(),
+    };
+    let device = device.ok_or_else(|| io::Error::other("there is no device for it"))?;
+    data::make_anew(&device)
+}
+
 /// Everything has stopped: keep what is to be kept, and go.
-fn end_box(end: End, watchdog: Option<Watchdog>, data_good: bool) -> ! {
+fn end_box(end: End, watchdog: Option<Watchdog>, data_good: bool, line: &KernelCommandLine) -> ! {
     let data_dir = Path::new(DATA_DIR);
+    let mut console = open_console();
     if data_good {
         let _ = data::keep_clock(data_dir, Clock.unix_s());
         let _ = data::save_seed(data_dir);
     }
     nix::unistd::sync();
-    if data_good && umount2(data_dir, MntFlags::empty()).is_err() {
+    // A file system that failed after its mount is still mounted.
+    if umount2(data_dir, MntFlags::empty()).is_err() && data_good {
         // Somebody holds it: read-only is as good for the next boot.
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         let _ = mount(None::<&str>, data_dir, None::<&str>, flags, None::<&str>);
     }
-    let mut console = open_console();
+    if end == End::ResetData {
+        let text = match reset_data(line) {
+            Ok(()) => "/data was made anew".to_owned(),
+            Err(error) => format!("/data could not be made anew: {error}"),
+        };
+        say(&mut console, &text);
+    }
     say(&mut console, "ended in order");
     // Armed until here, so that a hang above is a reset.
     if let Some(watchdog) = watchdog {

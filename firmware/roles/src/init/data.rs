@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use lintel_model::RoleName;
@@ -112,6 +112,55 @@ pub fn lay_out(dir: &Path, owners: bool) -> io::Result<()> {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
     }
     Ok(())
+}
+
+/// An empty file system for /data without its holes, as the image builder writes it.
+const PRISTINE: &str = "/etc/lintel/data.pristine";
+/// Octets that one record of it holds.
+const STRETCH: usize = 64;
+/// Octets written at once.
+const CHUNK: usize = 64 << 10;
+
+/// Makes /data anew: everything on it is gone. Only for the householder's explicit wish, and
+/// only while nothing is mounted from it. The next boot grows it.
+pub fn make_anew(device: &Path) -> io::Result<()> {
+    // An exclusive open fails while the device is mounted.
+    let device = fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(nix::libc::O_EXCL)
+        .open(device)?;
+    write_pristine(&fs::read(PRISTINE)?, &device)
+}
+
+fn write_pristine(pristine: &[u8], device: &File) -> io::Result<()> {
+    let broken = || io::Error::other("the image's empty file system is broken");
+    let word = |octets: &[u8]| -> Option<usize> {
+        let octets = octets.get(..4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(octets)).ok()
+    };
+    let bytes = word(pristine).ok_or_else(broken)?;
+    let mut records = pristine.get(4..).unwrap_or_default();
+    let mut chunk = vec![0; CHUNK];
+    for start in (0..bytes).step_by(CHUNK) {
+        chunk.fill(0);
+        while let Some(number) = word(records) {
+            let stretch = records.get(4..4 + STRETCH).ok_or_else(broken)?;
+            // Records stand in order, so the first one beyond this chunk ends it.
+            let Some(at) = number
+                .checked_mul(STRETCH)
+                .and_then(|at| at.checked_sub(start))
+            else {
+                return Err(broken());
+            };
+            let Some(place) = chunk.get_mut(at..at + STRETCH) else {
+                break;
+            };
+            place.copy_from_slice(stretch);
+            records = records.get(4 + STRETCH..).unwrap_or_default();
+        }
+        device.write_all_at(&chunk, start as u64)?;
+    }
+    device.sync_all()
 }
 
 /// Whether the file system takes no writes (any more).
@@ -233,6 +282,30 @@ mod tests {
             assert_eq!(superblock.blocks * superblock.block_bytes, 8 << 20);
         }
         fs::remove_file(image).unwrap();
+    }
+
+    #[test]
+    fn a_pristine_file_system_comes_back_whole() {
+        let path = std::env::temp_dir().join(format!("lintel-pristine-{}", std::process::id()));
+        fs::write(&path, vec![0xff; 3 * CHUNK]).unwrap();
+        let mut pristine = (2 * CHUNK as u32).to_le_bytes().to_vec();
+        for number in [0_u32, 16, CHUNK as u32 / 64, 2 * CHUNK as u32 / 64 - 1] {
+            pristine.extend(number.to_le_bytes());
+            pristine.extend([7; STRETCH]);
+        }
+        let device = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        write_pristine(&pristine, &device).unwrap();
+        let written = fs::read(&path).unwrap();
+        assert_eq!(
+            written.iter().filter(|octet| **octet == 7).count(),
+            4 * STRETCH
+        );
+        assert_eq!(written[16 * STRETCH], 7);
+        assert_eq!(written[CHUNK], 7);
+        assert_eq!(written[2 * CHUNK - 1], 7);
+        assert_eq!(written[2 * CHUNK], 0xff);
+        assert!(write_pristine(&pristine[..40], &device).is_err());
+        fs::remove_file(path).unwrap();
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub fn main() -> ExitCode {
         let Some(line) = read_line() else {
             return ExitCode::SUCCESS;
         };
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.first().copied() {
+        let words = words(&line);
+        match words.first().map(String::as_str) {
             None if first => say(&format!(
                 "\r\nLintel {}. Commands: status, leases, logs, config show, services restart, reboot, --help\r\n",
                 super::version()
@@ -39,6 +39,26 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Splits at blanks; what stands in single or double quotes is one word.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
 fn read_line() -> Option<String> {
     let mut octets = Vec::new();
     let mut stdin = io::Read::take(io::stdin().lock(), LINE_BYTES_MAX);
@@ -49,15 +69,16 @@ fn read_line() -> Option<String> {
 }
 
 /// The CLI in a process of its own: what ends it does not end the prompt.
-fn run(words: &[&str]) {
+fn run(words: &[String]) {
     // These belong to the start of the process, not to a user.
-    if matches!(words.first(), Some(&("role" | "run" | "console"))) {
+    let first = words.first().map(String::as_str);
+    if matches!(first, Some("role" | "run" | "console")) {
         say("this is no command of the console\r\n");
         return;
     }
     let status = Command::new(super::exe())
         .arg0("lintel")
-        .args(words.iter().skip_while(|word| **word == "lintel"))
+        .args(words.iter().skip_while(|word| *word == "lintel"))
         .status();
     if let Err(error) = status {
         say(&format!("the command could not be run: {error}\r\n"));
@@ -68,4 +89,16 @@ fn say(text: &str) {
     // Nobody is left to tell when the console is gone.
     let _ = io::stdout().write_all(text.as_bytes());
     let _ = io::stdout().flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn quotes_hold_words_together() {
+        assert_eq!(words("a  'b c' d\"e f\"\n"), ["a", "b c", "de f"]);
+        assert_eq!(words("a '' 'open end"), ["a", "", "open end"]);
+        assert!(words(" \r\n").is_empty());
+    }
 }
