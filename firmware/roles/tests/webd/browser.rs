@@ -88,12 +88,12 @@ fn a_person_claims_the_box_and_watches_it() {
     browser.click(".bar button");
     browser.wait_for("h1", "Log in");
     browser.keys("#password", "wrong\u{e007}");
-    browser.wait_for(".alert", "not the password");
+    browser.wait_for(".alert", "password is wrong");
     browser.picture("staged-login");
     browser.keys("#password", "correct horse\u{e007}");
     browser.wait_for(".headline .title", "Online");
     // The refused password and the time without controld belong to the test.
-    let expected = |line: &String| [" 422 ", " 403 ", " 503 "].iter().any(|s| line.contains(s));
+    let expected = |line: &String| [" 401 ", " 422 ", " 503 "].iter().any(|s| line.contains(s));
     let mut complaints = browser.complaints();
     complaints.retain(|line| !expected(line));
     assert!(

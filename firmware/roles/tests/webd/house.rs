@@ -255,7 +255,7 @@ fn answer(knowledge: &mut Knowledge, call: Call) -> Option<Reply> {
             set_session = Some(TOKEN.to_owned());
             Ok(json!({}))
         }
-        "auth.login" => problem(403, "wrong-password", "That is not the password"),
+        "auth.login" => problem(401, "wrong-password", "The password is wrong"),
         "auth.logout" => {
             set_session = Some(String::new());
             Ok(json!({}))

@@ -36,7 +36,7 @@ fn the_first_visit_sets_the_password_and_later_ones_log_in() {
     assert!(again.contains("location: /login"), "{again}");
     let wrong = post("/login", "password=wrong");
     assert!(
-        wrong.starts_with("HTTP/1.1 403 ") && wrong.contains("not the password"),
+        wrong.starts_with("HTTP/1.1 401 ") && wrong.contains("password is wrong"),
         "{wrong}"
     );
     let right = post("/login", "password=correct+horse");
