@@ -255,7 +255,7 @@ fn sockets_are_handed_over_again_and_die_with_their_link() {
             vec![up("wan0"), Action::OpenSocket(spec.clone())],
         );
         assert_eq!((done, error, writes), (2, None, 1));
-        assert_eq!(observed(&mut session).sockets, [spec.clone()]);
+        assert_eq!(observed(&mut session).sockets, std::slice::from_ref(&spec));
         let (first, fds) = next(&mut early);
         assert!(matches!(&first, HandOver::Socket { spec: s, .. } if *s == spec));
         assert_eq!(fds.len(), 1);
