@@ -12,6 +12,18 @@ use lintel_roles::init::{self, RunArgs};
 use lintel_rt::logger;
 use lintel_rt::role::RoleContext;
 
+const RUN_HELP: &str = "\
+lintel run: the router in the network namespace you are in, without being PID 1
+
+usage: lintel run [ROLE] --config FILE --data DIR [--run-dir DIR]
+  ROLE           one role alone, for debugging
+  --config FILE  the configuration; its [run] section chooses ports
+  --data DIR     where it keeps its state; made when it is missing
+  --run-dir DIR  where its control socket is (default: run in the data directory)
+
+It needs root's rights in the namespace: run it as root, or under unshare -Urmn.
+Ask it from elsewhere: lintel --socket DIR/run/control.sock status
+";
 /// What the user wrote on the command line was wrong.
 const USAGE_EXIT: u8 = 2;
 
@@ -55,6 +67,11 @@ fn role(name: Option<&OsString>) -> ExitCode {
 }
 
 fn run(args: &[OsString]) -> ExitCode {
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        // A reader that closed the pipe has what it wanted.
+        let _ = std::io::stdout().write_all(RUN_HELP.as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let (run_args, role) = match parse_run(args) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error.to_string()),
@@ -80,7 +97,10 @@ fn parse_run(args: &[OsString]) -> Result<(RunArgs, Option<RoleName>), lexopt::E
             Long("config") => config = Some(PathBuf::from(parser.value()?)),
             Long("data") => data = Some(PathBuf::from(parser.value()?)),
             Long("run-dir") => run_dir = Some(PathBuf::from(parser.value()?)),
-            Value(name) if role.is_none() => role = Some(name.parse::<RoleName>()?),
+            Value(name) if role.is_none() => {
+                let parsed = name.string()?.parse::<RoleName>();
+                role = Some(parsed.map_err(|error| error.to_string())?);
+            }
             arg => return Err(arg.unexpected()),
         }
     }
@@ -95,9 +115,7 @@ fn parse_run(args: &[OsString]) -> Result<(RunArgs, Option<RoleName>), lexopt::E
 }
 
 fn usage(problem: &str) -> ExitCode {
-    say(&format!(
-        "{problem}\nusage: lintel run [ROLE] --config FILE --data DIR [--run-dir DIR]"
-    ));
+    say(&format!("{problem}\ntry: lintel run --help"));
     ExitCode::from(USAGE_EXIT)
 }
 
