@@ -38,6 +38,8 @@ const FRAMES_MAX: usize = 64;
 const NOBODY_WAITS: u64 = u64::MAX;
 /// Shortest time between two reports of drop counters, seconds.
 const REPORT_S: u64 = 10;
+/// Shortest time between two lines about a full pool.
+const EXHAUSTED_EVERY: embassy_time::Duration = embassy_time::Duration::from_secs(600);
 
 type Session = Channel<FromDhcpd, ToDhcpd>;
 
@@ -54,6 +56,7 @@ pub(super) struct Shell {
     packet: BTreeMap<u32, (SocketSpec, OwnedFd)>,
     reported: Drops,
     report_at: Instant,
+    exhausted_at: Option<Instant>,
     deadline: Option<Instant>,
 }
 
@@ -73,6 +76,7 @@ impl Shell {
             hand_over: None,
             packet: BTreeMap::new(),
             reported: Drops::default(),
+            exhausted_at: None,
             deadline: None,
         })
     }
@@ -104,6 +108,7 @@ impl Shell {
             self.server.handle_timeout(self.ctx.clock.now());
             self.drain();
             self.report();
+            self.wake_to_report();
         }
     }
 
@@ -300,7 +305,19 @@ impl Shell {
                 let who = mac.map_or_else(|| "somebody".to_owned(), |mac| mac.to_string());
                 log::warn!("{who} uses {address} without a lease; it is left alone for a while");
             }
-            Event::Exhausted { .. } => log::warn!("a device found no free address in the pool"),
+            Event::Exhausted { .. } => self.exhausted(),
+        }
+    }
+
+    /// A flood of clients must not become a flood of lines; the drop counter has each.
+    fn exhausted(&mut self) {
+        let now = self.ctx.clock.now();
+        if self
+            .exhausted_at
+            .is_none_or(|at| at + EXHAUSTED_EVERY <= now)
+        {
+            self.exhausted_at = Some(now);
+            log::warn!("the pool has no free address; new devices get none until a lease ends");
         }
     }
 
@@ -408,6 +425,16 @@ impl Shell {
             .map(|(reason, count)| (reason.as_str().to_owned(), count))
             .collect();
         self.tell(&FromDhcpd::Dropped(counters));
+    }
+
+    /// The last drops of a burst are told too, though nothing else may ever happen.
+    fn wake_to_report(&mut self) {
+        if self.session.is_some() && *self.server.drops() != self.reported {
+            let deadline = self
+                .deadline
+                .map_or(self.report_at, |at| at.min(self.report_at));
+            self.deadline = Some(deadline);
+        }
     }
 
     fn clocks(&self) -> Clocks {

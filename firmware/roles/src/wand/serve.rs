@@ -98,6 +98,7 @@ impl Shell {
             }
             self.drain();
             self.report(now);
+            self.wake_to_report();
             self.watch_session();
         }
     }
@@ -419,7 +420,17 @@ impl Shell {
         }
     }
 
-    fn report(&mut self, now: Instant) {
+    /// The last drops of a burst are told too, though nothing else may ever happen.
+    fn wake_to_report(&mut self) {
+        if self.session.is_some() && self.drops() != self.reported {
+            let deadline = self
+                .deadline
+                .map_or(self.report_at, |at| at.min(self.report_at));
+            self.deadline = Some(deadline);
+        }
+    }
+
+    fn drops(&self) -> Drops {
         let mut sum = Drops::default();
         for port in self.ports.values() {
             let drops = port.client.drops();
@@ -427,6 +438,11 @@ impl Shell {
             sum.unexpected += drops.unexpected;
             sum.refused += drops.refused;
         }
+        sum
+    }
+
+    fn report(&mut self, now: Instant) {
+        let sum = self.drops();
         if now < self.report_at || sum == self.reported {
             return;
         }
