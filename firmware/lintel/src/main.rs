@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use lexopt::prelude::*;
 use lintel_model::RoleName;
 use lintel_roles::init::{self, RunArgs};
+use lintel_roles::standalone;
 use lintel_rt::logger;
 use lintel_rt::role::RoleContext;
 
@@ -16,7 +17,9 @@ const RUN_HELP: &str = "\
 lintel run: the router in the network namespace you are in, without being PID 1
 
 usage: lintel run [ROLE] --config FILE --data DIR [--run-dir DIR]
-  ROLE           one role alone, for debugging
+  ROLE           one role alone, for debugging: it is told what the file and the
+                 links say, changes nothing in the kernel, and what it says is
+                 printed; the household's link is one named br-lan
   --config FILE  the configuration; its [run] section chooses ports
   --data DIR     where it keeps its state; made when it is missing
   --run-dir DIR  where its control socket is (default: run in the data directory)
@@ -24,6 +27,7 @@ usage: lintel run [ROLE] --config FILE --data DIR [--run-dir DIR]
 It needs root's rights in the namespace: run it as root, or under unshare -Urmn.
 Ask it from elsewhere: lintel --socket DIR/run/control.sock status
 ";
+
 /// What the user wrote on the command line was wrong.
 const USAGE_EXIT: u8 = 2;
 
@@ -77,11 +81,12 @@ fn run(args: &[OsString]) -> ExitCode {
         Err(error) => return usage(&error.to_string()),
     };
     let result = match role {
-        None => init::run(&run_args),
-        Some(_) => return usage("a role alone is not built yet"),
+        None => init::run(&run_args).map(|()| true),
+        Some(role) => standalone::run(role, &run_args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             say(&init::shell::chain(&error));
             ExitCode::from(error.exit_status())

@@ -12,6 +12,7 @@ pub mod dhcpd;
 pub mod dnsd;
 pub mod init;
 pub mod netd;
+pub mod standalone;
 pub mod wand;
 pub mod webd;
 

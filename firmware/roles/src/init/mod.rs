@@ -47,7 +47,7 @@ pub fn version() -> String {
 }
 
 /// A random identity of this boot. It names records and tells two boots apart; it is no secret.
-fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     let mut octets = [0; 16];
     // Before the generator is seeded two boots might in theory be named alike; that costs a
     // file name.

@@ -63,13 +63,26 @@ impl RunError {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub fn run(args: &RunArgs) -> Result<(), RunError> {
+/// What both ways of `lintel run` begin with.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The configuration file's text.
+    pub text: String,
+    /// The same, understood.
+    pub config: Config,
+    /// Where state is kept; exists.
+    pub data_dir: PathBuf,
+    /// Where sockets are bound; the directory exists.
+    pub addresses: Addresses,
+}
+
+/// Reads the file and makes the directories.
+pub fn prepare(args: &RunArgs) -> Result<Prepared, RunError> {
     let io = |what: String| move |source| RunError::Io { what, source };
     let text = fs::read_to_string(&args.config)
         .map_err(io(format!("reading {}", args.config.display())))?;
     let config = read_config(&args.config.display().to_string(), &text)?;
-    let run = config.run.unwrap_or_default();
+    let run = config.run.clone().unwrap_or_default();
     let data_dir = absolute(&args.data)?;
     let run_dir = match &args.run_dir {
         Some(dir) => absolute(dir)?,
@@ -78,6 +91,24 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     for dir in [&data_dir, &run_dir] {
         fs::create_dir_all(dir).map_err(io(format!("making {}", dir.display())))?;
     }
+    Ok(Prepared {
+        addresses: addresses(&run, run_dir),
+        text,
+        config,
+        data_dir,
+    })
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(args: &RunArgs) -> Result<(), RunError> {
+    let io = |what: String| move |source| RunError::Io { what, source };
+    let Prepared {
+        text,
+        config,
+        data_dir,
+        addresses,
+    } = prepare(args)?;
+    let run = config.run.unwrap_or_default();
     logger::install_for_init(log::LevelFilter::Debug);
     let data = match data::lay_out(&data_dir, false) {
         Ok(()) => DataState::Good,
@@ -101,7 +132,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         } else {
             Isolation::Off
         },
-        addresses: addresses(&run, run_dir.clone()),
+        addresses: addresses.clone(),
         files: good.then(|| LogFiles::new(&data_dir)),
         escape_test: false,
         chores: Chores::default(),
@@ -112,7 +143,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
                 sandbox: run.sandbox,
             }),
             data_dir,
-            run_dir,
+            run_dir: addresses.run_dir,
             data,
             board: BoardSpec::default(),
             factory_config: String::new(),
