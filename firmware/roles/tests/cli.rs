@@ -1,0 +1,363 @@
+//! The CLI in processes of its own against a real controld, over its socket.
+//!
+//! The test is its own binary for the supervisor, for controld and for the CLI, so it has no
+//! libtest harness. Only controld runs: nothing here touches the network.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // of real processes
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use lintel_model::RoleName;
+use lintel_roles::init::{RunArgs, run};
+use lintel_rt::logger;
+use lintel_rt::role::RoleContext;
+use netns_tests::{until, until_some};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// A loaded machine of two cores does nothing in less.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const CONFIG: &str = "[system]\nhostname = \"attic\"\n[wan]\nport = \"eth9\"\n";
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    match args.first().and_then(|first| first.to_str()) {
+        Some("role") => {
+            logger::install(log::LevelFilter::Debug);
+            let role: RoleName = rest[0].to_str().unwrap().parse().unwrap();
+            lintel_roles::run(role, RoleContext::from_init().unwrap()).unwrap();
+            ExitCode::SUCCESS
+        }
+        Some("supervise") => supervise(Path::new(&rest[0])),
+        Some("cli") => lintel_roles::cli::main(rest),
+        filter => all_tests(filter.filter(|arg| !arg.starts_with('-'))),
+    }
+}
+
+fn supervise(dir: &Path) -> ExitCode {
+    let args = RunArgs {
+        config: dir.join("config.toml"),
+        data: dir.join("data"),
+        run_dir: None,
+        exe: None,
+        roles: Some(vec![RoleName::Controld]),
+    };
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn all_tests(filter: Option<&str>) -> ExitCode {
+    let tests: [(&str, fn()); 8] = [
+        (
+            "a_box_that_is_not_there_is_told",
+            a_box_that_is_not_there_is_told,
+        ),
+        ("help_and_usage", help_and_usage),
+        ("status_and_json", status_and_json),
+        (
+            "a_broken_configuration_is_told_whole",
+            a_broken_configuration_is_told_whole,
+        ),
+        (
+            "what_is_applied_outlives_a_crash",
+            what_is_applied_outlives_a_crash,
+        ),
+        ("logs_and_services", logs_and_services),
+        (
+            "the_password_comes_from_standard_input",
+            the_password_comes_from_standard_input,
+        ),
+        (
+            "noise_on_the_socket_disturbs_nobody",
+            noise_on_the_socket_disturbs_nobody,
+        ),
+    ];
+    let threads: Vec<_> = tests
+        .into_iter()
+        .filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)))
+        .map(|(name, test)| (name, std::thread::spawn(test)))
+        .collect();
+    let mut failed = false;
+    for (name, thread) in threads {
+        let ok = thread.join().is_ok();
+        failed |= !ok;
+        println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
+    }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn a_box_that_is_not_there_is_told() {
+    let dir = Dir::new();
+    let out = cli(&dir.0.join("nothing.sock"), &["status"]);
+    assert_eq!(out.code, 1);
+    assert!(out.err.contains("no box can be reached"), "{}", out.err);
+    assert!(out.out.is_empty());
+}
+
+fn help_and_usage() {
+    let dir = Dir::new();
+    let socket = dir.0.join("nothing.sock");
+    let help = cli(&socket, &["--help"]);
+    assert_eq!(help.code, 0);
+    for method in lintel_api::METHODS {
+        assert!(help.out.contains(&method.name.replace('.', " ")));
+    }
+    assert!(
+        cli(&socket, &["config", "apply", "--help"])
+            .out
+            .contains("PUT /api/config")
+    );
+    assert_eq!(cli(&socket, &["frobnicate"]).code, 2);
+    assert_eq!(cli(&socket, &["services", "restart"]).code, 2);
+}
+
+fn status_and_json() {
+    let house = House::start();
+    let status = house.cli(&["status"]);
+    assert_eq!(status.code, 0, "{}", status.err);
+    assert!(status.out.contains("attic") && status.out.contains("revision 1 by run"));
+    let json: Value = serde_json::from_str(&house.cli(&["--json", "status"]).out).unwrap();
+    assert_eq!(json["system"]["hostname"], "attic");
+    assert_eq!(json["services"][0]["name"], "controld");
+    assert!(json["system"]["memory"]["total_kib"].as_u64().unwrap() > 0);
+    assert_eq!(house.cli(&["config", "show"]).out, CONFIG);
+    assert!(house.cli(&["leases"]).out.contains("No device"));
+    let records = house.cli(&["dns", "records", "list"]);
+    assert!(records.out.contains("attic.lan"), "{}", records.out);
+}
+
+fn a_broken_configuration_is_told_whole() {
+    let house = House::start();
+    let file = house.file("[lan]\nadress = \"x\"\n[dhcp]\nlease_s = \"long\"\n");
+    for verb in ["validate", "apply"] {
+        let out = house.cli(&["config", verb, &file]);
+        assert_eq!(out.code, 2, "{}", out.err);
+        assert!(
+            out.err.contains(&format!("error: {file}:2: lan.adress: ")),
+            "{}",
+            out.err
+        );
+        assert!(
+            out.err
+                .contains(&format!("error: {file}:4: dhcp.lease_s: ")),
+            "{}",
+            out.err
+        );
+        assert!(out.err.contains("hint: "), "{}", out.err);
+    }
+    assert_eq!(house.cli(&["config", "show"]).out, CONFIG);
+    let missing = house.cli(&["config", "apply", "/nonexistent/file"]);
+    assert_eq!(missing.code, 2);
+}
+
+fn what_is_applied_outlives_a_crash() {
+    let house = House::start();
+    let text = format!("{CONFIG}# and a comment\n");
+    let file = house.file(&text);
+    let dry = house.cli(&["config", "apply", &file, "--dry-run"]);
+    assert!(dry.out.contains("dry run"), "{}", dry.out);
+    assert_eq!(house.cli(&["config", "show"]).out, CONFIG);
+    let applied = house.cli(&["config", "apply", &file, "--reason", "for the test"]);
+    assert_eq!(applied.code, 0, "{}", applied.err);
+    assert!(applied.out.contains("Revision 2"), "{}", applied.out);
+    let pid = house.controld();
+    kill(pid, Signal::SIGKILL).unwrap();
+    until("controld comes back", PATIENCE, || {
+        house.cli(&["health"]).code == 0 && house.controld() != pid
+    });
+    assert_eq!(house.cli(&["config", "show"]).out, text);
+    let revisions = house.cli(&["config", "revisions"]).out;
+    assert!(
+        revisions.contains("2 *") && revisions.contains("for the test"),
+        "{revisions}"
+    );
+    assert_eq!(house.cli(&["config", "show", "revision=1"]).out, CONFIG);
+}
+
+fn logs_and_services() {
+    let house = House::start();
+    let services = house.cli(&["services"]);
+    assert!(services.out.contains("controld") && services.out.contains("ready"));
+    let logs = house.cli(&["logs", "controld", "-n", "5"]);
+    assert_eq!(logs.code, 0, "{}", logs.err);
+    assert!(logs.out.lines().count() <= 5 && logs.out.contains("controld"));
+    let none = house.cli(&["logs", "nobody"]);
+    assert_eq!(none.code, 2, "{}", none.err);
+    let away = house.cli(&["dns", "flush"]);
+    assert_eq!(away.code, 1);
+    assert!(away.err.contains("dnsd is not running"), "{}", away.err);
+}
+
+fn the_password_comes_from_standard_input() {
+    let house = House::start();
+    assert_eq!(house.cli_with(&["auth", "setup"], "short\n").code, 2);
+    assert_eq!(
+        house
+            .cli_with(&["auth", "setup"], "long enough words\n")
+            .code,
+        0
+    );
+    let status: Value = serde_json::from_str(&house.cli(&["auth", "status"]).out).unwrap();
+    assert_eq!(status["claimed"], true);
+    assert_eq!(
+        house
+            .cli_with(&["auth", "setup"], "another password\n")
+            .code,
+        1
+    );
+}
+
+fn noise_on_the_socket_disturbs_nobody() {
+    let house = House::start();
+    // Ends that say nothing, one that says nonsense, one that never ends its line.
+    let mut held: Vec<UnixStream> = (0..8)
+        .map(|_| UnixStream::connect(house.socket()).unwrap())
+        .collect();
+    held[0].write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    held[0].set_read_timeout(Some(PATIENCE)).unwrap();
+    // A close, with or without the kernel's reset for what was left unread.
+    let _ = held[0].read_to_end(&mut answer);
+    assert!(answer.is_empty());
+    let flood = vec![b'x'; 4 << 20];
+    held[1].set_write_timeout(Some(PATIENCE)).unwrap();
+    assert!(
+        held[1].write_all(&flood).is_err(),
+        "an endless line is cut off"
+    );
+    assert_eq!(house.cli(&["health"]).out, "up\n");
+    // More than the bound: refused, and room again once they are gone.
+    held.extend((0..20).filter_map(|_| UnixStream::connect(house.socket()).ok()));
+    drop(held);
+    until("the socket serves again", PATIENCE, || {
+        house.cli(&["health"]).code == 0
+    });
+}
+
+struct Out {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn cli(socket: &Path, args: &[&str]) -> Out {
+    cli_with(socket, args, "")
+}
+
+fn cli_with(socket: &Path, args: &[&str], input: &str) -> Out {
+    let mut child = Command::new("/proc/self/exe")
+        .arg("cli")
+        .args(args)
+        .env("LINTEL_SOCKET", socket)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Most commands read nothing and may have ended already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let out = child.wait_with_output().unwrap();
+    Out {
+        code: out.status.code().unwrap_or(-1),
+        out: String::from_utf8(out.stdout).unwrap(),
+        err: String::from_utf8(out.stderr).unwrap(),
+    }
+}
+
+/// A directory that goes with its test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lintel-cli-{}-{n}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A supervisor with a controld.
+struct House {
+    process: Child,
+    dir: Dir,
+}
+
+impl House {
+    fn start() -> Self {
+        let dir = Dir::new();
+        std::fs::write(dir.0.join("config.toml"), CONFIG).unwrap();
+        let process = Command::new("/proc/self/exe")
+            .args(["supervise".as_ref(), dir.0.as_os_str()])
+            .stderr(std::fs::File::create(dir.0.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let house = Self { process, dir };
+        until("controld answers", PATIENCE, || {
+            house.cli(&["health"]).code == 0
+        });
+        house
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.0.join("data/run/control.sock")
+    }
+
+    fn file(&self, text: &str) -> String {
+        let path = self.dir.0.join("new.toml");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn cli(&self, args: &[&str]) -> Out {
+        cli(&self.socket(), args)
+    }
+
+    fn cli_with(&self, args: &[&str], input: &str) -> Out {
+        cli_with(&self.socket(), args, input)
+    }
+
+    /// controld's process number, as the box itself says it.
+    fn controld(&self) -> Pid {
+        until_some("the box names controld's process", PATIENCE, || {
+            let out = self.cli(&["--json", "services"]).out;
+            let list: Value = serde_json::from_str(&out).ok()?;
+            let pid = list[0]["pid"].as_i64()?;
+            Some(Pid::from_raw(i32::try_from(pid).ok()?))
+        })
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.0.join("log"));
+            eprintln!("{}", log.unwrap_or_default());
+        }
+        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
+        let _ = kill(pid, Signal::SIGTERM);
+        let _ = self.process.wait();
+    }
+}
