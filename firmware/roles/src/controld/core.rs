@@ -186,8 +186,10 @@ pub struct Core {
     pub(super) facts: Facts,
     pub(super) resolved: Resolved,
     pub(super) observed: Option<ObservedState>,
-    /// A look without sysctls, kept back until then.
+    /// Until then a look may be older than the list of sysctls that was asked for last.
     held_until: Option<Instant>,
+    /// Such a look came and waits for a better one.
+    held_back: bool,
     pub(super) converge: Converge,
     /// When to drive it although nothing happened. A deadline of its that has passed and led to
     /// nothing waits for a look at the kernel, not for time.
@@ -282,6 +284,7 @@ impl Core {
             facts,
             observed: None,
             held_until: None,
+            held_back: false,
             converge: Converge::new(),
             converge_at: None,
             plan_id: 0,
@@ -341,7 +344,8 @@ impl Core {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
         if due(self.held_until) {
             self.held_until = None;
-            if let Some(observed) = self.observed.clone() {
+            if let Some(observed) = self.observed.clone().filter(|_| self.held_back) {
+                self.held_back = false;
                 self.converge.handle_observed(now.mono, observed);
                 self.drive(now);
             }
@@ -423,10 +427,7 @@ impl Core {
             RoleName::Netd => {
                 self.converge.handle_lost();
                 self.observed = None;
-                self.held_until = None;
-                self.sysctls_asked = self.sysctl_paths();
-                let sysctls = self.sysctls_asked.clone();
-                self.say(Output::Netd(ToNetd::Observe { sysctls }));
+                self.ask_sysctls(now, self.sysctl_paths());
             }
             RoleName::Wand => {
                 self.send_wan();
@@ -456,6 +457,7 @@ impl Core {
             RoleName::Netd => {
                 self.converge.handle_lost();
                 self.held_until = None;
+                self.held_back = false;
             }
             RoleName::Webd => self.services_at = None,
             _ => {}
@@ -466,16 +468,17 @@ impl Core {
         match message {
             FromNetd::Observed(observed) => {
                 self.facts.links.clone_from(&observed.links);
-                let blind = observed.sysctls.is_empty();
                 self.observed = Some((*observed).clone());
                 self.refresh(now);
-                // The first looks of a session cannot have the sysctls that the planner wants.
-                // Planning on them would write values that may stand there already.
-                if blind && !self.sysctls_asked.is_empty() {
-                    self.held_until.get_or_insert(now.mono + SYSCTL_WAIT);
+                // A look that is older than the list of sysctls lacks some. Planning on it would
+                // write values that may stand there already. One that still lacks them later
+                // cannot have them.
+                if self.held_until.is_some() && self.lacks_sysctls(&observed) {
+                    self.held_back = true;
                     return;
                 }
                 self.held_until = None;
+                self.held_back = false;
                 self.converge.handle_observed(now.mono, *observed);
             }
             FromNetd::Applied {
@@ -538,8 +541,7 @@ impl Core {
                 .set_desired(now.mono, self.resolved.kernel.clone());
             let sysctls = self.sysctl_paths();
             if self.up.contains(&RoleName::Netd) && sysctls != self.sysctls_asked {
-                self.sysctls_asked.clone_from(&sysctls);
-                self.say(Output::Netd(ToNetd::Observe { sysctls }));
+                self.ask_sysctls(now, sysctls);
             }
         }
         if old.wan != self.resolved.wan {
@@ -799,6 +801,29 @@ impl Core {
 
     fn note_time(&mut self, now: Now) {
         self.stored("noting the time", |store| store.set_last_time(now.unix_s));
+    }
+
+    /// From now on each look shall hold these.
+    fn ask_sysctls(&mut self, now: Now, sysctls: Vec<String>) {
+        self.held_until = Some(now.mono + SYSCTL_WAIT);
+        self.held_back = false;
+        self.sysctls_asked.clone_from(&sysctls);
+        self.say(Output::Netd(ToNetd::Observe { sysctls }));
+    }
+
+    /// Whether a sysctl that was asked for is not in the look and could be: those of a link that
+    /// is yet to be made come with it.
+    fn lacks_sysctls(&self, observed: &ObservedState) -> bool {
+        let can_be = |path: &str| {
+            let mut parts = path.split('/').skip_while(|part| *part != "conf").skip(1);
+            parts.next().is_none_or(|conf| {
+                matches!(conf, "all" | "default")
+                    || observed.links.iter().any(|link| link.name.as_str() == conf)
+            })
+        };
+        self.sysctls_asked
+            .iter()
+            .any(|path| can_be(path) && !observed.sysctls.iter().any(|sysctl| sysctl.path == *path))
     }
 
     fn sysctl_paths(&self) -> Vec<String> {
