@@ -18,6 +18,7 @@ use lintel_ipc::netd::{FromNetd, StepError, ToNetd};
 use lintel_ipc::wand::ToWand;
 use lintel_ipc::webd::ToWebd;
 use lintel_model::board::BoardSpec;
+use lintel_model::desired::SysctlSpec;
 use lintel_model::facts::DataState;
 use lintel_model::observed::ObservedState;
 use lintel_model::{MacAddr, RoleName};
@@ -64,23 +65,15 @@ fn start() -> Start {
     }
 }
 
-/// Two ports, nothing set; the values under /proc/sys as no planner wants them.
+/// Two ports, nothing set.
 fn bare_kernel() -> FakeKernel {
-    let mut kernel = FakeKernel::new(ObservedState {
+    FakeKernel::new(ObservedState {
         links: vec![
             port("eth0".parse().unwrap(), 2),
             port("eth1".parse().unwrap(), 3),
         ],
         ..ObservedState::default()
-    });
-    kernel
-        .state
-        .sysctls
-        .push(lintel_model::desired::SysctlSpec {
-            path: "net/ipv4/ip_forward".to_owned(),
-            value: "0".to_owned(),
-        });
-    kernel
+    })
 }
 
 /// The machine and everything around it.
@@ -93,6 +86,8 @@ struct Bench {
     /// init answers.
     init: bool,
     plans: usize,
+    /// Values under /proc/sys that each look holds.
+    sysctls: Vec<String>,
     replies: BTreeMap<u64, Vec<Reply>>,
     dhcp: Vec<ToDhcpd>,
     dns: Vec<ToDnsd>,
@@ -117,6 +112,7 @@ impl Bench {
             refuse: false,
             init: true,
             plans: 0,
+            sysctls: Vec::new(),
             replies: BTreeMap::new(),
             dhcp: Vec::new(),
             dns: Vec::new(),
@@ -180,8 +176,9 @@ impl Bench {
         while let Some(output) = self.core.poll() {
             let now = self.now();
             match output {
-                Output::Netd(ToNetd::Observe { .. }) => {
-                    let look = Box::new(self.kernel.state.clone());
+                Output::Netd(ToNetd::Observe { sysctls }) => {
+                    self.sysctls = sysctls;
+                    let look = self.look();
                     self.core.handle(now, Input::Netd(FromNetd::Observed(look)));
                 }
                 Output::Netd(ToNetd::Apply { id, plan }) => {
@@ -213,7 +210,7 @@ impl Bench {
                         kernel_writes: done as u64,
                     };
                     self.core.handle(now, Input::Netd(applied));
-                    let look = Box::new(self.kernel.state.clone());
+                    let look = self.look();
                     self.core.handle(now, Input::Netd(FromNetd::Observed(look)));
                 }
                 Output::Wand(message) => self.wan.push(message),
@@ -238,6 +235,26 @@ impl Bench {
                 Output::Restart => self.restart = true,
             }
         }
+    }
+
+    /// As netd looks: with every value that was asked for and that the kernel has.
+    fn look(&mut self) -> Box<ObservedState> {
+        let state = &mut self.kernel.state;
+        for path in &self.sysctls {
+            let mut parts = path.split('/').skip_while(|part| *part != "conf").skip(1);
+            let there = parts.next().is_none_or(|link| {
+                matches!(link, "all" | "default")
+                    || state.links.iter().any(|l| l.name.as_str() == link)
+            });
+            if there && !state.sysctls.iter().any(|sysctl| sysctl.path == *path) {
+                state.sysctls.push(SysctlSpec {
+                    path: path.clone(),
+                    value: "as the kernel began".to_owned(),
+                });
+            }
+        }
+        state.sysctls.sort();
+        Box::new(state.clone())
     }
 
     fn replied(&mut self, reply: Reply) {

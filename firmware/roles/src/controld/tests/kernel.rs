@@ -106,7 +106,7 @@ fn a_look_without_sysctls_is_no_ground_for_writing() {
 fn what_others_change_is_put_right() {
     let mut bench = Bench::settled();
     bench.kernel.state.nft = None;
-    let look = Box::new(bench.kernel.state.clone());
+    let look = bench.look();
     bench.input(Input::Netd(FromNetd::Observed(look)));
     assert!(bench.kernel.state.nft.is_some());
 }

@@ -128,7 +128,7 @@ fn act(bench: &mut Bench, deed: &Deed, token: &mut u64, calls: &mut Vec<u64>) {
                 link.carrier = *on;
             }
             if bench.core.up.contains(&RoleName::Netd) {
-                let look = Box::new(bench.kernel.state.clone());
+                let look = bench.look();
                 bench.input(Input::Netd(FromNetd::Observed(look)));
             }
         }
