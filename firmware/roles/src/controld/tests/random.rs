@@ -143,7 +143,7 @@ fn act(bench: &mut Bench, deed: &Deed, token: &mut u64, calls: &mut Vec<u64>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn promises_hold_whatever_happens(deeds in proptest::collection::vec(deed(), 1..60)) {
