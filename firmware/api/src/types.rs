@@ -111,6 +111,10 @@ pub struct SystemInfo {
     pub memory: Option<Memory>,
     /// `lintel run`: not the whole machine.
     pub run: bool,
+    /// SHA-256 of the certificate on port 443, as browsers show it (`AB:CD:...`): to be compared
+    /// by who is warned of it. `None` when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_sha256: Option<String>,
 }
 
 /// The wall clock.
@@ -507,4 +511,7 @@ pub struct AuthStatus {
     pub data_failed: bool,
     /// The box's name, for the page's title.
     pub hostname: HostName,
+    /// As in [`SystemInfo`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_sha256: Option<String>,
 }

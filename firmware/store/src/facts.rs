@@ -20,6 +20,8 @@ pub enum Fact {
     Password,
     /// Wall clock when it was last known to be right or at least running, Unix seconds.
     LastTime,
+    /// Key and certificate of the box's pages.
+    Tls,
 }
 
 impl Fact {
@@ -29,6 +31,7 @@ impl Fact {
             Self::DetectedWan => "detected-wan",
             Self::Password => "password",
             Self::LastTime => "last-time",
+            Self::Tls => "tls",
         }
     }
 }
@@ -80,7 +83,7 @@ impl Store {
         self.unpromised(|db| set(db, Fact::LastTime, Some(&unix_s)))
     }
 
-    fn fact<T: DeserializeOwned>(&self, fact: Fact) -> Result<Option<T>, StoreError> {
+    pub(crate) fn fact<T: DeserializeOwned>(&self, fact: Fact) -> Result<Option<T>, StoreError> {
         let what = "reading a fact";
         let text: Option<String> = self
             .db
@@ -96,7 +99,7 @@ impl Store {
     }
 }
 
-fn set<T: Serialize + ?Sized>(
+pub(crate) fn set<T: Serialize + ?Sized>(
     db: &Connection,
     fact: Fact,
     value: Option<&T>,

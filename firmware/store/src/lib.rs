@@ -17,6 +17,7 @@ mod facts;
 mod people;
 mod revisions;
 mod schema;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use error::StoreError;
 pub use facts::Fact;
 pub use people::{AUDIT_LINES_MAX, AuditLine, SESSIONS_ENTRIES_MAX, SessionRow};
 pub use revisions::{REVISIONS_ENTRIES_MAX, Revision, RevisionDraft, RevisionHead, RevisionState};
+pub use tls::TlsRow;
 
 /// How long to wait for a lock: the process before us may still be ending.
 const LOCK_WAIT: Duration = Duration::from_secs(2);

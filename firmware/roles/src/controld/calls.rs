@@ -330,6 +330,7 @@ impl Core {
             may_claim: good && !claimed && (local || self.is_on_lan(caller)),
             data_failed: !good,
             hostname: self.active.config.system.hostname.clone(),
+            tls_sha256: self.tls_sha256(),
         }
     }
 

@@ -30,7 +30,7 @@ use lintel_model::observed::ObservedState;
 use lintel_model::services::{DnsSpec, Resolved, WanSpec};
 use lintel_plan::converge::{ApplyError, Converge, Event};
 use lintel_proto::rng::Rng;
-use lintel_store::{RevisionState, Store, StoreError};
+use lintel_store::{RevisionState, Store, StoreError, TlsRow};
 
 use super::auth::Auth;
 use super::startup::{self, Active};
@@ -221,6 +221,8 @@ pub struct Core {
     events_due: Option<Instant>,
     event_id: u64,
     time_at: Instant,
+    /// `None` when none could be made: there is HTTP alone then.
+    pub(super) tls: Option<TlsRow>,
     out: VecDeque<Output>,
 }
 
@@ -313,8 +315,17 @@ impl Core {
             events_due: None,
             event_id: 0,
             time_at: now.mono,
+            tls: None,
             out: VecDeque::new(),
         };
+        core.tls = core.store.tls().unwrap_or_else(|error| {
+            log::error!(
+                "the stored key cannot be used: {}",
+                startup::sentence(&error)
+            );
+            None
+        });
+        core.certify(now);
         core.resolved.dns.hosts = core.hosts(now);
         Ok(core)
     }
@@ -379,6 +390,7 @@ impl Core {
         if self.time_at <= now.mono {
             self.time_at = now.mono + TIME_EVERY;
             self.note_time(now);
+            self.certify(now);
         }
         self.expire_init_uses(now);
         if let Some(pending) = &mut self.pending_apply
@@ -445,6 +457,7 @@ impl Core {
             RoleName::Webd => {
                 let spec = self.resolved.web.clone();
                 self.say(Output::Webd(ToWebd::Spec(spec)));
+                self.send_identity();
                 self.services_at = Some(now.mono + SERVICES_EVERY);
             }
             RoleName::Init | RoleName::Controld => {}
@@ -560,6 +573,7 @@ impl Core {
             let spec = self.resolved.web.clone();
             self.say(Output::Webd(ToWebd::Spec(spec)));
         }
+        self.certify(now);
         if old.notices != self.resolved.notices {
             for notice in &self.resolved.notices {
                 if !old.notices.contains(notice) {

@@ -10,6 +10,7 @@
 
 mod auth;
 mod calls;
+mod certificate;
 mod config_calls;
 mod control;
 pub mod core;

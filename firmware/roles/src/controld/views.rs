@@ -57,6 +57,7 @@ impl Core {
             },
             memory,
             run: self.facts.run,
+            tls_sha256: self.tls_sha256(),
         }
     }
 

@@ -49,6 +49,17 @@ struct Lane {
     inbox: Vec<u8>,
 }
 
+/// How a request came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    /// The client's address.
+    pub(crate) peer: IpAddr,
+    /// The link of its connection.
+    pub(crate) link: Option<u32>,
+    /// Over TLS.
+    pub(crate) secure: bool,
+}
+
 /// What came of an event.
 #[derive(Debug)]
 pub(crate) enum Delivery {
@@ -165,8 +176,7 @@ impl Lanes {
     pub(crate) fn send(
         &mut self,
         client: u64,
-        peer: IpAddr,
-        link: Option<u32>,
+        arrival: Arrival,
         request: &Request,
         poller: &Poller,
     ) -> io::Result<()> {
@@ -175,7 +185,7 @@ impl Lanes {
             return Err(io::Error::other("no lane is free"));
         };
         lane.client = Some(client);
-        lane.out = write_request(peer, link, request);
+        lane.out = write_request(arrival, request);
         lane.sent = 0;
         lane.flush()?;
         lane.watch(token, poller)
@@ -270,8 +280,12 @@ pub(crate) const PEER_FIELD: &str = "x-lintel-peer";
 /// The same for the kernel index of the link on which the connection arrived.
 pub(crate) const LINK_FIELD: &str = "x-lintel-link";
 
+/// Present when the request came over TLS.
+pub(crate) const SECURE_FIELD: &str = "x-lintel-secure";
+
 /// The request anew, in the one form that tiny_http cannot read otherwise.
-fn write_request(peer: IpAddr, link: Option<u32>, request: &Request) -> Vec<u8> {
+fn write_request(arrival: Arrival, request: &Request) -> Vec<u8> {
+    let Arrival { peer, link, secure } = arrival;
     let head = &request.head;
     // The front drops the body of the answer itself.
     let method = match head.method {
@@ -288,6 +302,9 @@ fn write_request(peer: IpAddr, link: Option<u32>, request: &Request) -> Vec<u8> 
     );
     if let Some(link) = link {
         text.push_str(&format!("{LINK_FIELD}: {link}\r\n"));
+    }
+    if secure {
+        text.push_str(&format!("{SECURE_FIELD}: yes\r\n"));
     }
     for (name, value) in &head.fields {
         text.push_str(&format!("{name}: {value}\r\n"));

@@ -17,14 +17,15 @@
 //! `lintel run` any). That a packet for the LAN's address may arrive on another link is the
 //! firewall's to prevent: TCP does not tell a process where its packets came in.
 //!
-//! There is no TLS yet. Session cookies are HttpOnly and SameSite=Strict, and whoever can read
-//! the household's wires can read them.
+//! Port 443 speaks TLS ([`tls`]) with the box's own certificate, which controld makes and keeps;
+//! port 80 stays, and what it costs is in ADR 0007.
 
 mod app;
 mod bridge;
 pub mod front;
 mod lanes;
 mod shell;
+mod tls;
 
 use std::sync::Arc;
 
@@ -33,17 +34,19 @@ use lintel_rt::role::{RoleContext, RoleError};
 
 /// The role, from its start to its end.
 pub fn main(mut ctx: RoleContext) -> Result<(), RoleError> {
-    let listener = ctx
+    let http = ctx
         .take_socket(SocketName::Http)
         .ok_or(RoleError::NoStart("webd got no listener"))?;
+    let https = ctx.take_socket(SocketName::Https);
+    let doors = shell::Doors::new(http, https).map_err(RoleError::io("preparing the listeners"))?;
     let lanes = lanes::prepare().map_err(RoleError::io("making the lanes"))?;
     let (bridge, jobs) = bridge::bridge().map_err(RoleError::io("making the bridge"))?;
     lintel_rt::sandbox::enter(&ctx)?;
     // Threads after the sandbox: those that were there before would stand outside of it.
-    let app = app::App::new(Box::new(bridge), &ctx.start.version)
+    let app = app::App::new(Box::new(bridge), &ctx.start.version, doors.ports())
         .map_err(RoleError::io("loading the pages"))?;
     let lanes = lanes
         .start(&Arc::new(app), &ctx.poller)
         .map_err(RoleError::io("starting tiny_http"))?;
-    shell::Shell::new(ctx, listener, lanes, jobs)?.run()
+    shell::Shell::new(ctx, doors, lanes, jobs)?.run()
 }

@@ -142,7 +142,7 @@ fn a_thousand_half_open_requests_cost_flat_memory_and_disturb_nobody() {
 }
 
 /// A line of this process's status: the role runs in it.
-fn own(name: &str) -> u64 {
+pub(crate) fn own(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

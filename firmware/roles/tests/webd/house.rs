@@ -1,8 +1,11 @@
 //! webd on a loopback port, with a controld of this test's own behind it.
 
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -13,7 +16,7 @@ use lintel_api::types::{
 };
 use lintel_ipc::call::{Call, Problem, Reply};
 use lintel_ipc::init::{ChannelKind, FromInit, RunStart, SocketName, Start, ToInit};
-use lintel_ipc::webd::{FromWebd, ToWebd};
+use lintel_ipc::webd::{FromWebd, TlsIdentity, ToWebd};
 use lintel_model::RoleName;
 use lintel_model::board::BoardSpec;
 use lintel_model::facts::{DataState, Notice, NoticeCode, Severity};
@@ -23,6 +26,8 @@ use lintel_rt::channel::{self, Channel};
 use lintel_rt::poller::{Interest, Poller};
 use lintel_rt::role::RoleContext;
 use serde_json::{Value, json};
+
+use crate::wire::curl;
 
 /// What the fake controld knows.
 #[derive(Debug, Clone)]
@@ -40,6 +45,10 @@ pub(crate) struct Knowledge {
 /// webd with its two neighbours.
 pub(crate) struct House {
     pub address: SocketAddr,
+    /// The same over TLS.
+    pub secure_address: SocketAddr,
+    /// Certificate of the start, in PEM, for judges.
+    pub certificate: PathBuf,
     pub knowledge: Arc<Mutex<Knowledge>>,
     orders: Sender<Order>,
     wake: UnixStream,
@@ -48,17 +57,29 @@ pub(crate) struct House {
 
 enum Order {
     Event(u64, String, Value),
+    Identity(TlsIdentity),
     NewSession,
     LoseSession,
     Stop,
 }
 
 pub(crate) const TOKEN: &str = "5e55107a";
+/// What this controld says of its certificate.
+pub(crate) const FINGERPRINT: &str = "F1:46:E2:94:12:17";
 
 impl House {
     pub(crate) fn new() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
+        let secure = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let secure_address = secure.local_addr().unwrap();
+        let identity = identity();
+        let certificate = std::env::temp_dir().join(format!(
+            "lintel-webd-{}-{}.pem",
+            std::process::id(),
+            secure_address.port()
+        ));
+        write_pem(&certificate, &identity);
         let (theirs, ours) = channel::pair().unwrap();
         let knowledge = Arc::new(Mutex::new(knowledge()));
         let (orders, taken) = channel();
@@ -66,7 +87,8 @@ impl House {
         woken.set_nonblocking(true).unwrap();
         let shared = Arc::clone(&knowledge);
         let neighbours = std::thread::spawn(move || {
-            Neighbours::new(ours, listener.into(), shared).run(&taken, &woken);
+            let listeners = vec![listener.into(), secure.into()];
+            Neighbours::new(ours, listeners, shared, identity).run(&taken, &woken);
         });
         let role = std::thread::spawn(move || {
             let ctx = RoleContext::from_channel(theirs).unwrap();
@@ -75,6 +97,8 @@ impl House {
         });
         Self {
             address,
+            secure_address,
+            certificate,
             knowledge,
             orders,
             wake,
@@ -84,6 +108,23 @@ impl House {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn secure_url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.secure_address)
+    }
+
+    /// curl, which takes the certificate of the start and no other.
+    pub(crate) fn secure_curl(&self, args: &[&str]) -> String {
+        let pinned = ["--cacert", self.certificate.to_str().unwrap()];
+        curl(&[&pinned, args].concat())
+    }
+
+    /// A new certificate, as from controld.
+    pub(crate) fn change_identity(&self) {
+        let identity = identity();
+        write_pem(&self.certificate, &identity);
+        self.order(Order::Identity(identity));
     }
 
     pub(crate) fn event(&self, id: u64, kind: &str, data: Value) {
@@ -110,6 +151,7 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.certificate);
         self.order(Order::Stop);
         for thread in self.threads.drain(..) {
             let ended = thread.join();
@@ -125,10 +167,38 @@ struct Neighbours {
     init: Channel<FromInit, ToInit>,
     session: Option<Channel<ToWebd, FromWebd>>,
     knowledge: Arc<Mutex<Knowledge>>,
+    identity: TlsIdentity,
+}
+
+/// A key and a certificate for loopback names.
+fn identity() -> TlsIdentity {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    TlsIdentity {
+        chain_der: vec![made.cert.der().to_vec()],
+        key_der: made.signing_key.serialize_der(),
+    }
+}
+
+fn write_pem(path: &Path, identity: &TlsIdentity) {
+    let mut openssl = Command::new("openssl")
+        .args(["x509", "-inform", "DER", "-out"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("openssl is installed (package openssl)");
+    let der = &identity.chain_der[0];
+    openssl.stdin.take().unwrap().write_all(der).unwrap();
+    assert!(openssl.wait().unwrap().success());
 }
 
 impl Neighbours {
-    fn new(init: OwnedFd, listener: OwnedFd, knowledge: Arc<Mutex<Knowledge>>) -> Self {
+    fn new(
+        init: OwnedFd,
+        listeners: Vec<OwnedFd>,
+        knowledge: Arc<Mutex<Knowledge>>,
+        identity: TlsIdentity,
+    ) -> Self {
         let mut init = Channel::new(init).unwrap();
         let start = Start {
             role: RoleName::Webd,
@@ -144,16 +214,17 @@ impl Neighbours {
             factory_config: String::new(),
             version: "0.1.0 (test)".to_owned(),
             boot_id: "b007".to_owned(),
-            sockets: vec![SocketName::Http],
+            sockets: vec![SocketName::Http, SocketName::Https],
             test: true,
         };
-        init.send_with(&FromInit::Start(Box::new(start)), vec![listener])
+        init.send_with(&FromInit::Start(Box::new(start)), listeners)
             .unwrap();
         let mut neighbours = Self {
             poller: Poller::new().unwrap(),
             init,
             session: None,
             knowledge,
+            identity,
         };
         neighbours.begin_session();
         neighbours
@@ -176,6 +247,8 @@ impl Neighbours {
             hosts: vec!["lintel.lan".to_owned()],
         };
         session.send(&ToWebd::Spec(spec)).unwrap();
+        let identity = ToWebd::Tls(self.identity.clone());
+        session.send(&identity).unwrap();
         self.poller.add(&session, 1, Interest::READ).unwrap();
         self.session = Some(session);
     }
@@ -193,6 +266,11 @@ impl Neighbours {
                     Order::Event(id, kind, data) => {
                         let event = ToWebd::Event { id, kind, data };
                         self.session.as_mut().unwrap().send(&event).unwrap();
+                    }
+                    Order::Identity(identity) => {
+                        let session = self.session.as_mut().unwrap();
+                        session.send(&ToWebd::Tls(identity.clone())).unwrap();
+                        self.identity = identity;
                     }
                     Order::NewSession => self.begin_session(),
                     Order::LoseSession => self.session = None,
@@ -243,6 +321,7 @@ fn answer(knowledge: &mut Knowledge, call: Call) -> Option<Reply> {
             may_claim: knowledge.password.is_none() && !failed,
             data_failed: failed,
             hostname: "lintel".parse().unwrap(),
+            tls_sha256: Some(FINGERPRINT.to_owned()),
         })),
         "auth.setup" | "auth.login" if failed => problem(409, "failed", "Not now"),
         "auth.setup" if knowledge.password.is_some() => problem(409, "claimed", "Too late"),
@@ -321,6 +400,7 @@ fn knowledge() -> Knowledge {
                 available_kib: 201_000,
             }),
             run: false,
+            tls_sha256: Some(FINGERPRINT.to_owned()),
         },
         data: DataState::Good,
         wan: WanStatus {

@@ -7,4 +7,5 @@ mod browser;
 mod front;
 mod house;
 mod pages;
+mod tls;
 mod wire;

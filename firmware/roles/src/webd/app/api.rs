@@ -43,7 +43,8 @@ fn call(app: &App, asked: &Asked) -> Result<Answer, Problem> {
         ("content-type", "application/json".to_owned()),
         ("cache-control", "no-store".to_owned()),
     ];
-    fields.extend(reply.set_session.as_deref().map(session_cookie));
+    let session = reply.set_session.as_deref();
+    fields.extend(session.map(|token| session_cookie(token, asked.secure)));
     Ok(Answer {
         status: 200,
         fields,

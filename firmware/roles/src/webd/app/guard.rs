@@ -53,9 +53,9 @@ pub(crate) fn is_cross_site(asked: &Asked) -> bool {
     match asked.field("origin") {
         None => false,
         Some(origin) => {
-            let host = ["http://", "https://"]
-                .iter()
-                .find_map(|scheme| origin.strip_prefix(scheme));
+            // Who sits on the wire can write our HTTP pages, and no form of theirs may count here.
+            let scheme = if asked.secure { "https://" } else { "http://" };
+            let host = origin.strip_prefix(scheme);
             host.is_none_or(|host| !host.eq_ignore_ascii_case(&asked.host))
         }
     }

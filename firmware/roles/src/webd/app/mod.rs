@@ -14,17 +14,22 @@ mod view;
 use std::io::{self, Cursor};
 use std::net::IpAddr;
 
-use lintel_ipc::call::{Caller, Origin, Problem, Reply};
+use lintel_ipc::call::{Caller, FieldError, Origin, Problem, Reply};
 use serde_json::Value;
 
 use super::bridge::{Away, Control};
 use super::front::answer::Answer;
 use super::front::head::PASSED_ON;
 use super::front::limits::CONFIG_BODY_BYTES_MAX;
-use super::lanes::{LINK_FIELD, PEER_FIELD};
+use super::lanes::{LINK_FIELD, PEER_FIELD, SECURE_FIELD};
 
-/// The cookie that carries a session.
+/// The cookie that carries a session made over HTTP.
 const COOKIE: &str = "lintel_session";
+/// The one for TLS. The prefix binds it to Secure, to this host and to the whole path; of
+/// another name, since a browser lets no plain cookie replace a Secure one, so that a login over
+/// HTTP would fail after one over TLS; and never read from the other, which whoever sits on
+/// the wire can set.
+const SECURE_COOKIE: &str = "__Host-lintel_session";
 
 /// The application.
 pub(crate) struct App {
@@ -32,6 +37,7 @@ pub(crate) struct App {
     pages: pages::Pages,
     guard: guard::Guard,
     version: String,
+    ports: Option<(u16, u16)>,
 }
 
 /// A request as the application sees it.
@@ -53,6 +59,8 @@ pub(crate) struct Asked {
     pub(crate) peer: Option<IpAddr>,
     /// The link of its connection.
     pub(crate) link: Option<u32>,
+    /// It came over TLS.
+    pub(crate) secure: bool,
 }
 
 impl Asked {
@@ -73,33 +81,42 @@ impl Asked {
             origin: Origin::Web,
             address: self.peer,
             link_index: self.link,
-            token: token_of(&self.fields),
+            token: token_of(&self.fields, self.secure),
         }
     }
 }
 
 /// The session token of a request: from the Authorization field, else from the cookie.
-pub(crate) fn token_of(fields: &[(&'static str, String)]) -> Option<String> {
+pub(crate) fn token_of(fields: &[(&'static str, String)], secure: bool) -> Option<String> {
     let value = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v);
     let bearer = value("authorization").and_then(|v| v.strip_prefix("Bearer "));
     let cookie = value("cookie").and_then(|v| {
         v.split(';')
             .filter_map(|pair| pair.trim().split_once('='))
-            .find(|(name, _)| *name == COOKIE)
+            .find(|(name, _)| *name == cookie_name(secure))
             .map(|(_, value)| value)
     });
     let token = bearer.or(cookie)?.trim();
     (!token.is_empty()).then(|| token.to_owned())
 }
 
+fn cookie_name(secure: bool) -> &'static str {
+    if secure { SECURE_COOKIE } else { COOKIE }
+}
+
 impl App {
-    /// Loads the pages; `version` is the firmware's.
-    pub(crate) fn new(control: Box<dyn Control>, version: &str) -> io::Result<Self> {
+    /// Loads the pages; `version` is the firmware's, `ports` those of HTTP and of HTTPS.
+    pub(crate) fn new(
+        control: Box<dyn Control>,
+        version: &str,
+        ports: Option<(u16, u16)>,
+    ) -> io::Result<Self> {
         Ok(Self {
             control,
             pages: pages::Pages::new().map_err(io::Error::other)?,
             guard: guard::Guard::new()?,
             version: version.to_owned(),
+            ports,
         })
     }
 
@@ -169,6 +186,7 @@ fn take(request: &mut tiny_http::Request) -> io::Result<Asked> {
             "host" => asked.host = value.to_owned(),
             PEER_FIELD => asked.peer = value.parse().ok(),
             LINK_FIELD => asked.link = value.parse().ok(),
+            SECURE_FIELD => asked.secure = true,
             _ => {
                 if let Some(name) = PASSED_ON.into_iter().find(|known| *known == name) {
                     asked.fields.push((name, value.to_owned()));
@@ -188,8 +206,11 @@ fn problem_answer(problem: &Problem) -> Answer {
         ("content-type", "application/problem+json".to_owned()),
         ("cache-control", "no-store".to_owned()),
     ];
-    if problem.status == 503 {
-        fields.push(("retry-after", "3".to_owned()));
+    match (problem.status, problem.errors.as_slice()) {
+        (503, _) => fields.push(("retry-after", "3".to_owned())),
+        // RFC 9110 section 15.5.6 wants the list.
+        (405, [method]) => fields.push(("allow", method.hint.clone())),
+        _ => {}
     }
     Answer {
         status: problem.status,
@@ -209,12 +230,20 @@ fn problem(status: u16, kind: &str, title: &str, detail: &str) -> Problem {
 }
 
 fn wrong_method(allowed: &str) -> Problem {
-    problem(
-        405,
-        "wrong-method",
-        "This path does not take that method",
-        &format!("It takes {allowed}."),
-    )
+    Problem {
+        errors: vec![FieldError {
+            path: "method".to_owned(),
+            reason: "it is not one of this path's".to_owned(),
+            hint: allowed.to_owned(),
+            ..FieldError::default()
+        }],
+        ..problem(
+            405,
+            "wrong-method",
+            "This path does not take that method",
+            &format!("It takes {allowed}."),
+        )
+    }
 }
 
 fn away() -> Problem {
@@ -227,13 +256,14 @@ fn away() -> Problem {
 }
 
 /// The field that begins a session at the client, or ends it when the token is empty.
-fn session_cookie(token: &str) -> (&'static str, String) {
-    // No Secure: the LAN side speaks plain HTTP until the box has a certificate.
-    let attributes = "Path=/; HttpOnly; SameSite=Strict";
+fn session_cookie(token: &str, secure: bool) -> (&'static str, String) {
+    let name = cookie_name(secure);
+    let mark = if secure { "; Secure" } else { "" };
+    let attributes = format!("Path=/; HttpOnly; SameSite=Strict{mark}");
     let value = if token.is_empty() {
-        format!("{COOKIE}=; {attributes}; Max-Age=0")
+        format!("{name}=; {attributes}; Max-Age=0")
     } else {
-        format!("{COOKIE}={token}; {attributes}")
+        format!("{name}={token}; {attributes}")
     };
     ("set-cookie", value)
 }

@@ -205,7 +205,7 @@ impl Visit<'_> {
             return self.setup_form(Some(&problem(422, "short", &title, "")));
         }
         match self.call("auth.setup", json!({ "password": password }))? {
-            Ok(reply) => Ok(enter(reply)),
+            Ok(reply) => Ok(self.enter(reply)),
             Err(problem) => self.setup_form(Some(&problem)),
         }
     }
@@ -226,7 +226,7 @@ impl Visit<'_> {
     fn login(&self, form: &Form) -> Done {
         let password = field(form, "password");
         match self.call("auth.login", json!({ "password": password }))? {
-            Ok(reply) => Ok(enter(reply)),
+            Ok(reply) => Ok(self.enter(reply)),
             Err(problem) => self.login_form(Some(&problem)),
         }
     }
@@ -237,7 +237,7 @@ impl Visit<'_> {
             log::info!("logout: {}", problem.title);
         }
         let mut answer = see("/login");
-        answer.fields.push(session_cookie(""));
+        answer.fields.push(session_cookie("", self.asked.secure));
         Ok(answer)
     }
 
@@ -263,6 +263,38 @@ impl Visit<'_> {
             ),
             Err(problem) => Err(problem.into()),
         }
+    }
+
+    /// Logged in: to the status page with the new session.
+    fn enter(&self, reply: Reply) -> Answer {
+        let mut answer = see("/");
+        let session = reply.set_session.as_deref();
+        let cookie = session.map(|token| session_cookie(token, self.asked.secure));
+        answer.fields.extend(cookie);
+        answer
+    }
+
+    /// Where the same page is found over TLS; `None` when it came by it, or when the visitor came
+    /// by a port that is not ours (a tunnel's), behind which the other port is unknown.
+    fn encrypted_url(&self) -> Option<String> {
+        let (http, https) = self.app.ports.filter(|_| !self.asked.secure)?;
+        let host = self.asked.host.as_str();
+        let after_address = host.rfind(']').map_or(0, |at| at + 1);
+        let colon = host.get(after_address..)?.find(':');
+        let (name, port) = match colon {
+            Some(at) => host.split_at_checked(after_address + at)?,
+            None => (host, ""),
+        };
+        let came_by = port.trim_start_matches(':');
+        let ours = match came_by {
+            "" => http == 80,
+            port => port.parse() == Ok(http),
+        };
+        let port = match https {
+            443 => String::new(),
+            port => format!(":{port}"),
+        };
+        ours.then(|| format!("https://{name}{port}{}", self.asked.path))
     }
 
     fn diagnosis(&self, auth: &AuthStatus, error: Option<&Problem>) -> Done {
@@ -319,6 +351,8 @@ impl Visit<'_> {
             hostname => auth.map(|auth| auth.hostname.to_string()),
             logged_in => auth.is_some_and(|auth| auth.logged_in && !auth.data_failed),
             again => status == 503,
+            encrypted_url => self.encrypted_url(),
+            fingerprint => auth.and_then(|auth| auth.tls_sha256.as_deref()),
             ..values
         };
         self.app.pages.render(status, name, around)
@@ -432,15 +466,6 @@ fn sentence_rest(problem: &Problem) -> String {
         parts.push(format!("{}: {}", error.path, error.reason));
     }
     parts.join(" ")
-}
-
-/// Logged in: to the status page with the new session.
-fn enter(reply: Reply) -> Answer {
-    let mut answer = see("/");
-    answer
-        .fields
-        .extend(reply.set_session.as_deref().map(session_cookie));
-    answer
 }
 
 fn see(path: &str) -> Answer {

@@ -238,6 +238,9 @@ fn box_rows(status: &Status) -> Vec<Row> {
         let text = format!("{} of {} in use", kib(used), kib(memory.total_kib));
         rows.push(row("Memory", text));
     }
+    if let Some(fingerprint) = &system.tls_sha256 {
+        rows.push(row("Certificate, SHA-256", fingerprint.clone()).code());
+    }
     let revision = match (status.config.fail_secure, status.config.revision) {
         (true, _) => "fail-secure configuration".to_owned(),
         (false, Some(n)) => format!("revision {n}"),

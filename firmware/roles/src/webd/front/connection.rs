@@ -1,8 +1,9 @@
 //! One connection of a client, from accept to close; no socket in here.
 //!
 //! ```text
-//!  accept
-//!    |
+//!  accept, with TLS: Handshake --late, too long--> Closed
+//!    |                   | complete
+//!    |<------------------+
 //!    v    first octet      head whole           body whole
 //!  Idle ------------> Head -----------> Body --------------> Waiting --> Streaming
 //!   | ^                |  bad or late    |  late               | answer     | end, stall,
@@ -42,6 +43,10 @@ pub struct Surroundings<'a> {
 pub enum Input<'a> {
     /// The client sent this.
     Received(&'a [u8]),
+    /// The client sent this many octets and its TLS handshake is not complete.
+    Handshake(usize),
+    /// The TLS handshake is complete.
+    Secured,
     /// The client sends no more.
     ReadEnd,
     /// The socket took this many octets of [`Connection::pending`].
@@ -93,6 +98,8 @@ pub struct Connection {
     local: IpAddr,
     state: State,
     since: Instant,
+    /// What the handshake took of the time for the first head.
+    spent: Duration,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     sent: usize,
@@ -101,6 +108,9 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum State {
+    Handshake {
+        octets: usize,
+    },
     Idle,
     Head,
     Body {
@@ -131,6 +141,7 @@ impl Connection {
             local,
             state: State::Idle,
             since: now,
+            spent: Duration::MIN,
             inbox: Vec::new(),
             outbox: Vec::new(),
             sent: 0,
@@ -138,10 +149,33 @@ impl Connection {
         }
     }
 
+    /// The same for a connection that begins with a TLS handshake.
+    pub fn with_handshake(now: Instant, local: IpAddr) -> Self {
+        Self {
+            state: State::Handshake { octets: 0 },
+            ..Self::new(now, local)
+        }
+    }
+
     /// Takes what happened.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>, around: Surroundings<'_>) {
         match input {
             Input::Received(bytes) => self.on_received(now, bytes, around),
+            Input::Handshake(more) => {
+                if let State::Handshake { octets } = &mut self.state {
+                    *octets = octets.saturating_add(more);
+                    if *octets > limits::HANDSHAKE_BYTES_MAX {
+                        self.close();
+                    }
+                }
+            }
+            Input::Secured => {
+                if let State::Handshake { .. } = self.state {
+                    self.spent =
+                        Duration::from_ticks(now.as_ticks().saturating_sub(self.since.as_ticks()));
+                    self.enter(now, State::Idle);
+                }
+            }
             Input::ReadEnd => match self.state {
                 // The client may have shut its sending side only; it still gets its answer.
                 State::Waiting { .. } | State::Sending { .. } => {}
@@ -186,8 +220,7 @@ impl Connection {
     /// Refuses what is being received or in work, for a reason that lies outside.
     pub fn refuse(&mut self, now: Instant, refusal: Refusal, html: bool) {
         let answer = answer::refusal(refusal, html);
-        self.outbox.clear();
-        self.sent = 0;
+        // What is there already is the end of an interim answer, and part of it may have left.
         answer::write(&answer, false, false, &mut self.outbox);
         self.inbox = Vec::new();
         self.enter(now, State::Sending { keep_alive: false });
@@ -202,8 +235,14 @@ impl Connection {
     /// When [`Self::handle_timeout`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         let at = match &self.state {
+            State::Handshake { .. } => self.since + limits::HANDSHAKE_DEADLINE,
             State::Idle => self.since + limits::IDLE_DEADLINE,
-            State::Head => self.since + limits::HEAD_DEADLINE,
+            State::Head => {
+                let left = limits::HEAD_DEADLINE
+                    .as_ticks()
+                    .saturating_sub(self.spent.as_ticks());
+                self.since + Duration::from_ticks(left)
+            }
             State::Body { .. } => {
                 let earned = paced(self.inbox.len(), limits::BODY_RATE_MIN);
                 self.since + limits::BODY_DEADLINE.min(limits::BODY_GRACE + earned)
@@ -236,9 +275,11 @@ impl Connection {
     /// What the front may do with it when it needs room.
     pub fn standing(&self) -> Standing {
         match self.state {
-            State::Idle | State::Head | State::Lingering { .. } | State::Closed => {
-                Standing::Waiting
-            }
+            State::Handshake { .. }
+            | State::Idle
+            | State::Head
+            | State::Lingering { .. }
+            | State::Closed => Standing::Waiting,
             State::Body { .. } | State::Waiting { .. } | State::Sending { .. } => Standing::Busy,
             State::Streaming { .. } => Standing::Streaming,
         }
@@ -275,7 +316,7 @@ impl Connection {
                 self.advance(now, around);
             }
             // The client has nothing more to say on a stream.
-            State::Idle | State::Streaming { .. } | State::Closed => {}
+            State::Handshake { .. } | State::Idle | State::Streaming { .. } | State::Closed => {}
             State::Lingering { swallowed } => {
                 *swallowed += bytes.len();
                 if *swallowed > limits::LINGER_BYTES_MAX {
@@ -301,6 +342,7 @@ impl Connection {
                 Ok(Found::Partial) => return,
                 Err(refusal) => return self.refuse(now, refusal, false),
             };
+            self.spent = Duration::MIN;
             let rest = self.inbox.split_off(end);
             let bytes = std::mem::replace(&mut self.inbox, rest);
             let head = match head::parse(&bytes, around.hosts, self.local) {

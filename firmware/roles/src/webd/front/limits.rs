@@ -26,11 +26,24 @@ pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const ANSWERS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Octets taken from one socket before the others have their turn.
 pub const READ_BYTES_MAX: usize = 16 * 1024;
+/// What a client may send before its handshake is complete: a ClientHello with two post-quantum
+/// key shares has 3 KiB, and may have to be said twice.
+pub const HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
+/// Plaintext that becomes one TLS record (RFC 8446 section 5.1); the next one is made when the
+/// socket has taken it, so a connection holds one at most.
+pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// Octets that wait in the TLS layer: a record, the flight of a handshake.
+pub const TLS_PENDING_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
+/// TLS sessions that can be resumed; a household's browsers. About 300 octets each.
+pub const TLS_SESSIONS_MAX: usize = 128;
 /// Lanes to tiny_http, and with them requests in work at once. Each costs two threads.
 pub const LANES: usize = 4;
 
 /// From the first octet of a head to its last. Slow mobiles need one second.
 pub const HEAD_DEADLINE: Duration = Duration::from_millis(10_000);
+/// From accept to the end of the TLS handshake. What it took is taken off the first head's time,
+/// so a slow client has no more time than without TLS.
+pub const HANDSHAKE_DEADLINE: Duration = HEAD_DEADLINE;
 /// A connection that says nothing. Browsers connect ahead of need and come back within this.
 pub const IDLE_DEADLINE: Duration = Duration::from_millis(30_000);
 /// From the end of a head to the end of its body, whatever the rate.

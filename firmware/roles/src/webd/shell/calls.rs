@@ -89,7 +89,7 @@ impl Shell {
         if all >= limits::STREAMS_MAX || ours >= limits::STREAMS_PER_SOURCE_MAX {
             return self.answer(id, &answer::refusal(Refusal::Busy, false));
         }
-        let token = token_of(&request.head.fields);
+        let token = token_of(&request.head.fields, client.tls.is_some());
         let waiter = Waiter::Stream {
             client: id,
             token: token.clone(),

@@ -1,18 +1,18 @@
-//! Clients: taken in, read, written, handed on to the application.
+//! Clients: read, written, handed on to the application.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown};
 
+use embassy_time::Instant;
 use lintel_rt::poller::{Event, Interest, Token};
 use lintel_rt::role::RoleError;
 
-use super::{ACCEPT_PAUSE, Client, Shell};
-use crate::webd::front::admission::{self, Resident, Verdict};
+use super::{Client, Shell, Tls};
 use crate::webd::front::answer::{self, Answer};
-use crate::webd::front::connection::{Connection, Input, Output, Request, Standing, Surroundings};
+use crate::webd::front::connection::{Input, Output, Request, Standing, Surroundings};
 use crate::webd::front::head::Refusal;
 use crate::webd::front::limits;
-use crate::webd::lanes::Delivery;
+use crate::webd::lanes::{Arrival, Delivery};
 
 impl Shell {
     /// The link that carries the local address of a connection: `None` when the UI is not
@@ -25,75 +25,6 @@ impl Shell {
             None if local.is_loopback() || self.ctx.start.run.is_some() => Some(None),
             None => None,
         }
-    }
-
-    pub(super) fn on_listener(&mut self) -> Result<(), RoleError> {
-        for _ in 0..limits::ACCEPTS_PER_TURN_MAX {
-            match self.listener.accept() {
-                Ok((socket, peer)) => self.admit(socket, peer.ip().to_canonical()),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
-                    ) => {}
-                Err(error) => {
-                    log::warn!("accepting a connection failed: {error}");
-                    self.ctx
-                        .poller
-                        .remove(&self.listener)
-                        .map_err(RoleError::io("pausing the listener"))?;
-                    self.listening = false;
-                    self.listen_again = Some(self.now() + ACCEPT_PAUSE);
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a connection in, or drops it: the client then sees a reset.
-    pub(super) fn admit(&mut self, socket: TcpStream, peer: IpAddr) {
-        let Ok(local) = socket.local_addr().map(|a| a.ip().to_canonical()) else {
-            return;
-        };
-        let Some(link) = self.link_of(local) else {
-            return;
-        };
-        let resident = |(id, client): (&Token, &Client)| Resident {
-            id: *id,
-            source: client.peer.into(),
-            standing: client.machine.standing(),
-            since: client.machine.since(),
-        };
-        let residents: Vec<Resident> = self.clients.iter().map(resident).collect();
-        match admission::decide(peer.into(), &residents) {
-            Verdict::Admit => {}
-            Verdict::Replace(id) => {
-                self.clients.remove(&id);
-            }
-            Verdict::Refuse => return,
-        }
-        let ready = socket
-            .set_nonblocking(true)
-            .and_then(|()| socket.set_nodelay(true));
-        let id = self.next_client;
-        let watched = ready.and_then(|()| self.ctx.poller.add(&socket, id, Interest::READ));
-        if let Err(error) = watched {
-            log::debug!("a connection was gone before it began: {error}");
-            return;
-        }
-        self.next_client += 1;
-        let client = Client {
-            socket,
-            peer,
-            local,
-            link,
-            machine: Connection::new(self.now(), local),
-            interest: Interest::READ,
-            stream: None,
-        };
-        self.clients.insert(id, client);
     }
 
     pub(super) fn on_client(&mut self, id: Token, event: Event) {
@@ -113,9 +44,12 @@ impl Shell {
                 Ok(0) => client.machine.handle_input(now, Input::ReadEnd, around),
                 Ok(n) => {
                     let bytes = chunk.get(..n).unwrap_or_default();
-                    client
-                        .machine
-                        .handle_input(now, Input::Received(bytes), around);
+                    if let Err(error) = client.take(now, bytes, around) {
+                        log::debug!("a client's TLS failed: {error}");
+                        client.say_goodbye();
+                        self.clients.remove(&id);
+                        return;
+                    }
                 }
                 Err(e) if is_passing(&e) => {}
                 Err(_) => {
@@ -137,32 +71,33 @@ impl Shell {
             let Some(client) = self.clients.get_mut(&id) else {
                 return;
             };
+            let around = Surroundings {
+                hosts: &self.hosts,
+                bodies_bytes_left: limits::BODIES_BYTES_MAX,
+            };
             match client.machine.poll_output() {
                 Output::Request(request) => {
                     self.on_request(id, request);
                     continue;
                 }
                 Output::EndSending => {
+                    client.say_goodbye();
                     let _ = client.socket.shutdown(Shutdown::Write);
                     continue;
                 }
                 Output::Close => {
+                    client.say_goodbye();
                     self.clients.remove(&id);
                     return;
                 }
                 Output::Nothing => {}
             }
-            if client.machine.pending().is_empty() {
-                break;
+            if client.deliver(now, around) {
+                continue;
             }
-            match client.socket.write(client.machine.pending()) {
-                Ok(n) => {
-                    let around = Surroundings {
-                        hosts: &self.hosts,
-                        bodies_bytes_left: limits::BODIES_BYTES_MAX,
-                    };
-                    client.machine.handle_input(now, Input::Sent(n), around);
-                }
+            match client.send(now, around) {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
@@ -179,7 +114,11 @@ impl Shell {
             return;
         };
         let (read, write) = client.machine.interest();
-        let interest = Interest { read, write };
+        let layered = client.tls.as_ref().is_some_and(Tls::wants_write);
+        let interest = Interest {
+            read,
+            write: write || layered,
+        };
         if interest == client.interest {
             return;
         }
@@ -246,9 +185,12 @@ impl Shell {
             if client.machine.standing() != Standing::Busy {
                 continue;
             }
-            let sent = self
-                .lanes
-                .send(id, client.peer, client.link, &request, &self.ctx.poller);
+            let arrival = Arrival {
+                peer: client.peer,
+                link: client.link,
+                secure: client.tls.is_some(),
+            };
+            let sent = self.lanes.send(id, arrival, &request, &self.ctx.poller);
             if let Err(error) = sent {
                 log::error!("handing a request on failed: {error}");
                 self.answer(id, &answer::refusal(Refusal::Busy, false));
@@ -276,6 +218,76 @@ impl Shell {
             }
         }
         Ok(())
+    }
+}
+
+impl Client {
+    /// Takes what the socket gave.
+    fn take(&mut self, now: Instant, bytes: &[u8], around: Surroundings<'_>) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else {
+            self.machine
+                .handle_input(now, Input::Received(bytes), around);
+            return Ok(());
+        };
+        let began = tls.is_handshaking();
+        tls.take(bytes)?;
+        let told = match (began, tls.is_handshaking()) {
+            (true, true) => Input::Handshake(bytes.len()),
+            (true, false) => Input::Secured,
+            (false, _) => return Ok(()),
+        };
+        self.machine.handle_input(now, told, around);
+        Ok(())
+    }
+
+    /// Gives the machine what was decrypted, when it wants it; whether there was something.
+    fn deliver(&mut self, now: Instant, around: Surroundings<'_>) -> bool {
+        let (reads, _) = self.machine.interest();
+        let Some(tls) = self.tls.as_mut().filter(|_| reads) else {
+            return false;
+        };
+        let input = match tls.plain() {
+            Some(bytes) => {
+                self.machine
+                    .handle_input(now, Input::Received(&bytes), around);
+                return true;
+            }
+            None if tls.end() => Input::ReadEnd,
+            None => return false,
+        };
+        self.machine.handle_input(now, input, around);
+        true
+    }
+
+    /// Writes what the machine has for the client. The machine hears of what has left wholly.
+    /// False when there is nothing to do.
+    fn send(&mut self, now: Instant, around: Surroundings<'_>) -> io::Result<bool> {
+        let pending = self.machine.pending();
+        let sent = match &mut self.tls {
+            None if pending.is_empty() => return Ok(false),
+            None => self.socket.write(pending)?,
+            Some(tls) => {
+                tls.flush(&mut self.socket)?;
+                match tls.sent() {
+                    Some(sent) => sent,
+                    None if pending.is_empty() => return Ok(false),
+                    None => {
+                        tls.put(pending)?;
+                        return Ok(true);
+                    }
+                }
+            }
+        };
+        self.machine.handle_input(now, Input::Sent(sent), around);
+        Ok(true)
+    }
+
+    /// Tells the client that nothing more comes, or why, as far as its socket takes it now.
+    fn say_goodbye(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.say_goodbye();
+            let _ = tls.flush(&mut self.socket);
+        }
     }
 }
 

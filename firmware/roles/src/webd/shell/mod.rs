@@ -2,16 +2,18 @@
 
 mod calls;
 mod clients;
+mod doors;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use embassy_time::{Duration, Instant};
+use embassy_time::Instant;
 use lintel_ipc::call::Reply;
 use lintel_ipc::init::ChannelKind;
-use lintel_ipc::webd::{FromWebd, ToWebd};
+use lintel_ipc::webd::{FromWebd, TlsIdentity, ToWebd};
 use lintel_model::RoleName;
 use lintel_model::services::WebSpec;
 use lintel_rt::channel::{Channel, ChannelError};
@@ -23,24 +25,27 @@ use super::front::connection::{Connection, Request};
 use super::front::events::History;
 use super::front::head::{Hosts, Refusal};
 use super::lanes::Lanes;
+use super::tls::{self, Tls};
+pub(crate) use doors::Doors;
+use doors::{Door, Way};
 
 const JOBS: Token = 100;
-const LISTENER: Token = 101;
+const HTTP: Token = 101;
 const SESSION: Token = 102;
+const HTTPS: Token = 103;
 const FIRST_CLIENT: Token = 1000;
 /// Calls without a reply; workers and streams together stay far below, unless controld hangs.
 const CALLS_MAX: usize = 128;
-/// Pause after the kernel refused an accept, so that a lack of descriptors is no busy loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 type Session = Channel<FromWebd, ToWebd>;
 
 /// Everything that the loop holds.
 pub(crate) struct Shell {
     ctx: RoleContext,
-    listener: TcpListener,
-    listening: bool,
-    listen_again: Option<Instant>,
+    http: Door,
+    https: Option<Door>,
+    /// For connections to come; until controld has sent one, nobody is let in at `https`.
+    tls: Option<Arc<rustls::ServerConfig>>,
     lanes: Lanes,
     jobs: Jobs,
     session: Option<Session>,
@@ -60,6 +65,7 @@ struct Client {
     local: IpAddr,
     link: Option<u32>,
     machine: Connection,
+    tls: Option<Tls>,
     interest: Interest,
     stream: Option<Stream>,
 }
@@ -84,26 +90,22 @@ enum Waiter {
 }
 
 impl Shell {
-    /// The loop around an inherited listener.
+    /// The loop around inherited listeners.
     pub(crate) fn new(
         ctx: RoleContext,
-        listener: OwnedFd,
+        doors: Doors,
         lanes: Lanes,
         jobs: Jobs,
     ) -> Result<Self, RoleError> {
-        let listener = TcpListener::from(listener);
-        listener
-            .set_nonblocking(true)
-            .map_err(RoleError::io("preparing the listener"))?;
         ctx.poller
             .add(&jobs.wake, JOBS, Interest::READ)
             .map_err(RoleError::io("watching the bridge"))?;
         Ok(Self {
             history: History::new(&ctx.start.boot_id),
             ctx,
-            listener,
-            listening: false,
-            listen_again: None,
+            http: doors.http,
+            https: doors.https,
+            tls: None,
             lanes,
             jobs,
             session: None,
@@ -135,7 +137,8 @@ impl Shell {
                     }
                     SESSION => self.on_session(),
                     JOBS => self.on_jobs(),
-                    LISTENER => self.on_listener()?,
+                    HTTP => self.on_door(Way::Http)?,
+                    HTTPS => self.on_door(Way::Https)?,
                     token if token < JOBS => self.on_lane(*event)?,
                     token => self.on_client(token, *event),
                 }
@@ -155,7 +158,9 @@ impl Shell {
             let stream = stream.map(|s| s.heartbeat_at.min(s.recheck_at));
             [client.machine.deadline(), stream]
         });
-        clients.flatten().chain(self.listen_again).min()
+        let doors = std::iter::once(&self.http).chain(&self.https);
+        let doors = doors.filter_map(|door| door.open_again);
+        clients.flatten().chain(doors).min()
     }
 
     /// Whether to stop.
@@ -210,6 +215,7 @@ impl Shell {
             };
             match message {
                 ToWebd::Spec(spec) => self.on_spec(spec),
+                ToWebd::Tls(identity) => self.on_identity(&identity),
                 ToWebd::Reply(reply) => self.on_reply(reply),
                 ToWebd::Event { id, kind, data } => self.on_event(id, &kind, &data),
             }
@@ -246,33 +252,29 @@ impl Shell {
         for id in gone {
             self.clients.remove(&id);
         }
-        self.listen();
+        self.open_doors();
     }
 
-    /// Listens from the first snapshot on: before it nobody could be told from anybody, and
-    /// who comes early waits in the backlog.
-    fn listen(&mut self) {
-        if self.spec.is_none() || self.listening {
-            return;
-        }
-        match self
-            .ctx
-            .poller
-            .add(&self.listener, LISTENER, Interest::READ)
-        {
-            Ok(()) => {
-                self.listening = true;
-                self.listen_again = None;
+    /// For connections from now on; those that are there keep what they began with.
+    fn on_identity(&mut self, identity: &TlsIdentity) {
+        match tls::config(identity) {
+            Ok(config) => {
+                self.tls = Some(config);
+                self.open_doors();
             }
-            Err(error) => log::error!("watching the listener failed: {error}"),
+            Err(error) => log::error!("the certificate cannot be used: {error}"),
         }
     }
 
     fn on_time(&mut self) -> Result<(), RoleError> {
         let now = self.now();
-        if self.listen_again.is_some_and(|at| at <= now) {
-            self.listen_again = None;
-            self.listen();
+        let doors = std::iter::once(&mut self.http).chain(&mut self.https);
+        let mut again = false;
+        for door in doors {
+            again |= door.open_again.take_if(|at| *at <= now).is_some();
+        }
+        if again {
+            self.open_doors();
         }
         let due = |client: &Client| client.machine.deadline().is_some_and(|at| at <= now);
         let late = self.clients.iter().filter(|(_, c)| due(c));

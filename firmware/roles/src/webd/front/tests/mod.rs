@@ -492,3 +492,53 @@ fn a_value_cannot_end_its_line() {
     answer::write(&answer, false, false, &mut out);
     assert!(!String::from_utf8_lossy(&out).contains("set-cookie"));
 }
+
+#[test]
+fn a_handshake_has_its_time_and_its_size_and_the_first_head_has_the_rest() {
+    let hosts = hosts();
+    let around = Surroundings {
+        hosts: &hosts,
+        bodies_bytes_left: limits::BODIES_BYTES_MAX,
+    };
+    let start = Instant::from_secs(100);
+    let mut slow = Connection::with_handshake(start, LOCAL);
+    assert_eq!(slow.interest(), (true, false));
+    assert_eq!(slow.standing(), Standing::Waiting);
+    let late = start + limits::HANDSHAKE_DEADLINE;
+    assert_eq!(slow.deadline(), Some(late));
+    slow.handle_input(late, Input::Handshake(1), around);
+    slow.handle_timeout(late);
+    assert_eq!(slow.poll_output(), Output::Close);
+
+    let mut long = Connection::with_handshake(start, LOCAL);
+    long.handle_input(start, Input::Handshake(limits::HANDSHAKE_BYTES_MAX), around);
+    assert_eq!(long.poll_output(), Output::Nothing);
+    long.handle_input(start, Input::Handshake(1), around);
+    assert_eq!(long.poll_output(), Output::Close);
+
+    let mut good = Connection::with_handshake(start, LOCAL);
+    let secured = start + Duration::from_secs(4);
+    good.handle_input(secured, Input::Secured, around);
+    assert_eq!(good.deadline(), Some(secured + limits::IDLE_DEADLINE));
+    let asked = secured + Duration::from_secs(20);
+    good.handle_input(asked, Input::Received(b"GET / HT"), around);
+    assert_eq!(good.deadline(), Some(asked + Duration::from_secs(6)));
+    good.handle_input(
+        asked,
+        Input::Received(b"TP/1.1\r\nHost: lintel\r\n\r\n"),
+        around,
+    );
+    assert!(matches!(good.poll_output(), Output::Request(_)));
+    good.handle_input(
+        asked,
+        Input::Answer(&Answer {
+            status: 200,
+            ..Answer::default()
+        }),
+        around,
+    );
+    let all = good.pending().len();
+    good.handle_input(asked, Input::Sent(all), around);
+    good.handle_input(asked, Input::Received(b"G"), around);
+    assert_eq!(good.deadline(), Some(asked + limits::HEAD_DEADLINE));
+}

@@ -1,0 +1,315 @@
+//! The front over TLS: curl and openssl as clients and judges.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::front::own;
+use crate::house::{FINGERPRINT, House, TOKEN};
+use crate::wire::{PATIENCE, connect, curl, form_token};
+
+/// `openssl s_client`, which says what was agreed on or why nothing was.
+fn s_client(house: &House, args: &[&str], input: &[u8]) -> String {
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-brief", "-connect"])
+        .arg(house.secure_address.to_string())
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl is installed (package openssl)");
+    client.stdin.take().unwrap().write_all(input).unwrap();
+    let out = client.wait_with_output().unwrap();
+    String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
+}
+
+#[test]
+fn curl_takes_the_pinned_certificate_and_no_other() {
+    let house = House::new();
+    let up = house.secure_curl(&[&house.secure_url("/health")]);
+    assert!(up.starts_with("HTTP/1.1 200 OK"), "{up}");
+    let page = house.secure_curl(&["-L", &house.secure_url("/")]);
+    assert!(page.contains("Welcome"), "{page}");
+    // A browser that was once at a page with it would take the box's plain pages no more.
+    assert!(!page.to_lowercase().contains("strict-transport"), "{page}");
+    let by_name = format!("https://localhost:{}/health", house.secure_address.port());
+    assert!(house.secure_curl(&[&by_name]).contains("\"up\""));
+
+    let strangers = Command::new("curl")
+        .args(["--silent", "--noproxy", "*", "--max-time", "20"])
+        .arg(house.secure_url("/health"))
+        .status();
+    assert_eq!(
+        strangers.unwrap().code(),
+        Some(60),
+        "curl(1): CURLE_PEER_FAILED_VERIFICATION"
+    );
+
+    house.change_identity();
+    // The order and the connection are on two sockets of the loop.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let next = Command::new("curl")
+            .args(["--silent", "--noproxy", "*", "--max-time", "20", "--cacert"])
+            .arg(&house.certificate)
+            .arg(house.secure_url("/health"))
+            .output();
+        if next.unwrap().status.success() {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "the new certificate was not taken"
+        );
+    }
+}
+
+#[test]
+fn tls_1_3_and_http_1_1_are_spoken_and_nothing_older_or_other() {
+    let house = House::new();
+    let agreed = s_client(&house, &["-alpn", "h2,http/1.1"], b"");
+    assert!(agreed.contains("Protocol version: TLSv1.3"), "{agreed}");
+    assert!(agreed.contains("Signature type: ECDSA"), "{agreed}");
+    let old = s_client(&house, &["-tls1_2"], b"");
+    assert!(old.contains("alert protocol version"), "{old}");
+    let other = s_client(&house, &["-alpn", "h2"], b"");
+    assert!(other.contains("no application protocol"), "{other}");
+    for suite in [
+        "TLS_AES_128_GCM_SHA256",
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_CHACHA20_POLY1305_SHA256",
+    ] {
+        let agreed = s_client(&house, &["-ciphersuites", suite], b"");
+        assert!(
+            agreed.contains(&format!("Ciphersuite: {suite}")),
+            "{agreed}"
+        );
+    }
+}
+
+#[test]
+fn a_session_made_over_tls_stays_there() {
+    let house = House::new();
+    house.know(|known| known.password = Some("correct horse".to_owned()));
+    let login = |url: &str, curl: &dyn Fn(&[&str]) -> String| {
+        let token = form_token(&curl(&[url]));
+        let data = format!("form_token={token}&password=correct+horse");
+        curl(&["--data", &data, url])
+    };
+    let over_tls = |args: &[&str]| house.secure_curl(args);
+    let secure = login(&house.secure_url("/login"), &over_tls);
+    let cookie = format!(
+        "set-cookie: __Host-lintel_session={TOKEN}; Path=/; HttpOnly; SameSite=Strict; Secure\r\n"
+    );
+    assert!(secure.contains(&cookie), "{secure}");
+    let plain = login(&house.url("/login"), &curl);
+    let cookie =
+        format!("set-cookie: lintel_session={TOKEN}; Path=/; HttpOnly; SameSite=Strict\r\n");
+    assert!(plain.contains(&cookie), "{plain}");
+
+    let status = |cookie: &str| {
+        let cookie = format!("Cookie: {cookie}={TOKEN}");
+        house.secure_curl(&["-H", &cookie, &house.secure_url("/api/status")])
+    };
+    assert!(status("__Host-lintel_session").starts_with("HTTP/1.1 200 "));
+    // Whoever sits on the wire can set this one.
+    assert!(status("lintel_session").starts_with("HTTP/1.1 401 "));
+    // A form on a page that came over HTTP, which could be theirs as well.
+    let origin = format!("Origin: http://{}", house.secure_address);
+    let url = house.secure_url("/login");
+    let forged = house.secure_curl(&["-H", &origin, "--data", "password=x", &url]);
+    assert!(forged.starts_with("HTTP/1.1 403 "), "{forged}");
+}
+
+#[test]
+fn a_plain_page_shows_the_way_to_the_encrypted_one_and_what_to_compare() {
+    let house = House::new();
+    for claimed in [false, true] {
+        house.know(|known| known.password = claimed.then(|| "correct horse".to_owned()));
+        let page = curl(&["-L", &house.url("/")]);
+        let path = if claimed { "/login" } else { "/setup" };
+        let link = format!("href=\"{}\"", house.secure_url(path).replace('/', "&#x2f;"));
+        let plain = format!("href=\"{}\"", house.secure_url(path));
+        assert!(
+            page.contains(&link) || page.contains(&plain),
+            "no {link}\n{page}"
+        );
+        assert!(page.contains(FINGERPRINT), "{page}");
+        assert!(!page.contains("location: https"), "{page}");
+        let secure = house.secure_curl(&["-L", &house.secure_url("/")]);
+        assert!(!secure.contains("id=\"encrypted\""), "{secure}");
+        // Through a tunnel's port nobody knows where the other one ends.
+        let tunnel = curl(&["-L", "-H", "Host: localhost:18080", &house.url(path)]);
+        assert!(!tunnel.contains("id=\"encrypted\""), "{tunnel}");
+    }
+}
+
+#[test]
+fn long_answers_and_bodies_pass_whole_and_slow_readers_get_theirs() {
+    let house = House::new();
+    house.know(|known| {
+        let one = known.leases[0].clone();
+        known.leases = vec![one; 4_000];
+    });
+    let session = format!("Cookie: __Host-lintel_session={TOKEN}");
+    let plain_session = format!("Cookie: lintel_session={TOKEN}");
+    let plain = curl(&["-H", &plain_session, &house.url("/api/dhcp/leases")]);
+    assert!(plain.len() > 500_000, "{}", plain.len());
+    let url = house.secure_url("/api/dhcp/leases");
+    assert_eq!(house.secure_curl(&["-H", &session, &url]), plain);
+    // Two seconds for half a megabyte: the socket fills and the record waits.
+    let slowly = ["--limit-rate", "300K", "-H", &session, &url];
+    assert_eq!(house.secure_curl(&slowly), plain);
+
+    let toml = format!("@{}", house.certificate.with_extension("toml").display());
+    let text = "# a long remark\n".repeat(12_000);
+    std::fs::write(toml.trim_start_matches('@'), &text).unwrap();
+    let url = house.secure_url("/api/config");
+    let put = [
+        "-X",
+        "PUT",
+        "-H",
+        "Content-Type: application/toml",
+        "-H",
+        &session,
+    ];
+    let applied = house.secure_curl(&[&put[..], &["--data-binary", &toml, &url]].concat());
+    std::fs::remove_file(toml.trim_start_matches('@')).unwrap();
+    assert!(applied.contains("HTTP/1.1 200 "), "{:.400}", applied);
+    house.know(|known| {
+        let call = known
+            .calls
+            .iter()
+            .find(|call| call.method == "config.apply");
+        assert_eq!(call.unwrap().params["toml"], text);
+    });
+}
+
+#[test]
+fn events_come_over_tls() {
+    let house = House::new();
+    house.know(|known| known.password = Some("correct horse".to_owned()));
+    let session = format!("Cookie: __Host-lintel_session={TOKEN}");
+    let mut curl = Command::new("curl")
+        .args([
+            "--silent",
+            "--no-buffer",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "20",
+            "--cacert",
+        ])
+        .arg(&house.certificate)
+        .args(["-H", &session, &house.secure_url("/api/events")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    read_until(&mut curl, "event: hello");
+    house.event(1, "lease", json!({ "n": 1 }));
+    read_until(&mut curl, r#"{"n":1}"#);
+    curl.kill().unwrap();
+    curl.wait().unwrap();
+}
+
+fn read_until(child: &mut Child, wanted: &str) {
+    let out = child.stdout.as_mut().unwrap();
+    let mut got = Vec::new();
+    let mut chunk = [0; 4096];
+    while !String::from_utf8_lossy(&got).contains(wanted) {
+        let n = out.read(&mut chunk).unwrap();
+        assert!(
+            n > 0,
+            "the end came before {wanted:?}: {}",
+            String::from_utf8_lossy(&got)
+        );
+        got.extend_from_slice(&chunk[..n]);
+    }
+}
+
+#[test]
+fn what_is_no_client_hello_is_sent_away_at_once() {
+    let house = House::new();
+    // RFC 8446 section 5.1: type 22, version, length; here followed by a message of 16 MiB.
+    let endless = [&[22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff][..], &[0; 16_380]].concat();
+    let table: [(&str, &[u8]); 5] = [
+        ("HTTP", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        ("noise", &[0xa5; 512]),
+        ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n"),
+        (
+            "a record of application data",
+            &[23, 3, 3, 0, 4, 1, 2, 3, 4],
+        ),
+        ("a message without end", &endless),
+    ];
+    for (name, bytes) in table {
+        let mut socket = connect(house.secure_address);
+        socket.write_all(bytes).unwrap();
+        let begin = Instant::now();
+        let mut got = Vec::new();
+        // An alert and the end, or a reset when more was sent than was read.
+        let _ = socket.read_to_end(&mut got);
+        assert!(begin.elapsed() < Duration::from_secs(5), "{name}: it hung");
+        assert!(got.len() < 64, "{name}: {got:?}");
+    }
+    assert!(
+        house
+            .secure_curl(&[&house.secure_url("/health")])
+            .contains("\"up\"")
+    );
+}
+
+#[test]
+fn a_thousand_half_handshakes_cost_flat_memory_and_disturb_nobody() {
+    // Memory is counted per process, so this test wants one of its own.
+    const ALONE: &str = "LINTEL_TEST_ALONE_TLS";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "tls::a_thousand_half_handshakes_cost_flat_memory_and_disturb_nobody";
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        let done = alone.args(["--exact", name, "--nocapture"]).env(ALONE, "1");
+        assert!(done.status().unwrap().success());
+        return;
+    }
+    let house = House::new();
+    let proper = || {
+        let begin = Instant::now();
+        assert!(
+            house
+                .secure_curl(&[&house.secure_url("/health")])
+                .contains("\"up\"")
+        );
+        assert!(curl(&[&house.url("/health")]).contains("\"up\""));
+        begin.elapsed()
+    };
+    proper();
+    let first = own("VmRSS:");
+    // A record of 8 KiB, of which 6 KiB come.
+    let half = [&[22, 3, 1, 0x20, 0, 1, 0, 0x1f, 0xfc][..], &[0; 6_000]].concat();
+    let mut held: Vec<TcpStream> = Vec::new();
+    let flood = |held: &mut Vec<TcpStream>, count: usize| {
+        for _ in 0..count {
+            let mut socket = connect(house.secure_address);
+            // Those that made room for others are reset.
+            let _ = socket.write_all(&half);
+            held.push(socket);
+        }
+    };
+    flood(&mut held, 200);
+    proper();
+    let before = own("VmRSS:");
+    flood(&mut held, 800);
+    let took = proper();
+    let after = own("VmRSS:");
+    assert!(
+        took < Duration::from_secs(1),
+        "a proper client waited {took:?}"
+    );
+    assert!(after < before + 2_048, "{before} KiB grew to {after} KiB");
+    println!(
+        "1,000 half handshakes: {first} KiB -> {before} KiB -> {after} KiB, two proper clients in {took:?}"
+    );
+}
