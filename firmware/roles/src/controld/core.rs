@@ -718,7 +718,7 @@ impl Core {
     }
 
     fn send_dns(&mut self, now: Now) {
-        self.dns_due = None;
+        self.dns_due = self.next_name_end(now);
         self.resolved.dns.hosts = self.hosts(now);
         if self.up.contains(&RoleName::Dnsd) && self.dns_sent.as_ref() != Some(&self.resolved.dns) {
             self.dns_last = Some(now.mono);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use embassy_time::Duration;
+use embassy_time::{Duration, Instant};
 use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
 use lintel_ipc::wand::FromWand;
 use lintel_model::config::PortSelector;
@@ -165,6 +165,17 @@ impl Core {
             }
         }
         hosts.into_values().collect()
+    }
+
+    /// When the next name goes with its lease. The wall clock may jump, so never in more than an
+    /// hour.
+    pub(super) fn next_name_end(&self, now: Now) -> Option<Instant> {
+        let named = self.bindings.values().filter(|b| b.host_name.is_some());
+        let next_s = named
+            .filter(|binding| is_live(binding, now.unix_s))
+            .map(|binding| binding.expires_unix_s.saturating_sub(now.unix_s))
+            .min()?;
+        Some(now.mono + Duration::from_secs(next_s.clamp(1, 3600)))
     }
 
     pub(super) fn wand(&mut self, now: Now, message: FromWand) {

@@ -146,6 +146,16 @@ fn a_renewal_tells_dnsd_nothing_and_a_crowd_is_few_messages() {
 }
 
 #[test]
+fn a_name_goes_with_its_lease() {
+    let mut bench = Bench::settled();
+    bench.input(Input::Dhcpd(vec![bind(1, binding(1, Some("guest")))]));
+    bench.pass_ms(1000);
+    assert_eq!(names(&bench), ["guest=192.168.1.101"]);
+    bench.pass_ms(3_700_000);
+    assert!(names(&bench).is_empty());
+}
+
+#[test]
 fn a_full_disk_refuses_new_devices_and_says_so_until_there_is_room() {
     let mut bench = Bench::settled();
     bench.core.store.set_pages_max(1).unwrap();
