@@ -149,8 +149,12 @@ fn system(info: &SystemInfo) -> String {
     if let Some(fingerprint) = &info.tls_sha256 {
         // Two lines of 80 columns, as certificate viewers break it.
         let fingerprint = clean(fingerprint);
-        let (first, rest) = fingerprint.split_at_checked(48).unwrap_or((&fingerprint, ""));
-        text.push_str(&format!("https     SHA-256 {first}\n                  {rest}\n"));
+        let (first, rest) = fingerprint
+            .split_at_checked(48)
+            .unwrap_or((&fingerprint, ""));
+        text.push_str(&format!(
+            "https     SHA-256 {first}\n                  {rest}\n"
+        ));
     }
     text
 }
