@@ -1,0 +1,337 @@
+//! The REST interface of the running router, asked by curl on a host of the household.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests do IO"
+)]
+
+use std::time::Duration;
+
+use lintel_api::{Access, METHODS, Verb};
+use netns_tests::client::DhcpClient;
+use netns_tests::isp::DhcpServer;
+use netns_tests::street::{CONFIG, Street};
+use netns_tests::{Proc, Workdir, until, until_some};
+use serde_json::{Value, json};
+
+const BASE: &str = "http://192.168.1.1";
+const PASSWORD: &str = "seven green bottles";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A router, claimed, and a host that is logged in.
+struct Home {
+    // Ends before the host's namespace does.
+    _client: Proc,
+    street: Street,
+    dir: Workdir,
+}
+
+/// An answer over HTTP.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        assert!(self.head.contains("application/json"), "{}", self.head);
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// The body, which must have the fields of RFC 9457.
+    fn problem(&self) -> Value {
+        assert!(
+            self.head.contains("application/problem+json"),
+            "{} {}",
+            self.head,
+            self.body
+        );
+        let problem: Value = serde_json::from_str(&self.body).unwrap();
+        assert_eq!(problem["status"], self.status);
+        for field in ["type", "title"] {
+            assert!(problem[field].as_str().is_some_and(|s| !s.is_empty()));
+        }
+        problem
+    }
+}
+
+fn home() -> Home {
+    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 2);
+    let client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
+    street.hosts[0].lease(PATIENCE);
+    Home {
+        _client: client,
+        street,
+        dir: Workdir::new("rest"),
+    }
+}
+
+impl Home {
+    /// curl as a browser with a session would ask.
+    fn ask(&self, verb: &str, path: &str, more: &[&str]) -> Answer {
+        let jar = self.dir.path("cookies");
+        let jar = jar.to_str().unwrap();
+        let mut all = vec!["-b", jar, "-c", jar];
+        all.extend(more);
+        self.bare(verb, path, &all)
+    }
+
+    /// curl without a session.
+    fn bare(&self, verb: &str, path: &str, more: &[&str]) -> Answer {
+        let url = format!("{BASE}{path}");
+        let mut args = vec!["curl", "-s", "-S", "-i", "-m", "20", "-X", verb];
+        args.extend(more);
+        args.push(&url);
+        let text = self.street.hosts[0].ns.ok(args);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn send(&self, verb: &str, path: &str, body: &Value) -> Answer {
+        let json = "Content-Type: application/json";
+        self.ask(verb, path, &["-H", json, "--data", &body.to_string()])
+    }
+
+    fn claim(&self) {
+        let setup = self.send("POST", "/api/auth/setup", &json!({ "password": PASSWORD }));
+        assert_eq!(setup.status, 200, "{}", setup.body);
+    }
+}
+
+#[test]
+fn without_a_session_there_is_health_and_nothing_else() {
+    let home = home();
+    let status = |path: &str| home.bare("GET", path, &[]).status;
+    assert_eq!(
+        home.bare("GET", "/health", &[]).json(),
+        json!({"status": "up"})
+    );
+    // Nobody owns the box yet: still nothing is told.
+    assert_eq!(status("/api/status"), 401);
+    let short = home.send("POST", "/api/auth/setup", &json!({ "password": "short" }));
+    assert_eq!(short.status, 422, "{}", short.body);
+    assert_eq!(short.problem()["errors"][0]["path"], "password");
+    home.claim();
+    let again = home.send(
+        "POST",
+        "/api/auth/setup",
+        &json!({ "password": "another one" }),
+    );
+    assert_eq!(again.status, 409);
+    again.problem();
+
+    for method in METHODS {
+        let path = method
+            .path
+            .replace("{name}", "dnsd")
+            .replace("{ip}", "192.168.1.100");
+        let open = matches!(method.access, Access::Open | Access::Setup);
+        if open {
+            continue;
+        }
+        let answer = home.bare(
+            method.verb.as_str(),
+            &path,
+            &[
+                "-H",
+                "Content-Type: application/json",
+                "--data",
+                r#"{"toml":"","confirm":"erase everything"}"#,
+            ][..if method.verb == Verb::Get { 0 } else { 4 }],
+        );
+        assert!(
+            answer.status == 401 || (answer.status == 400 && method.verb != Verb::Get),
+            "{} {path}: {} {}",
+            method.verb.as_str(),
+            answer.status,
+            answer.body
+        );
+        answer.problem();
+    }
+    assert_eq!(status("/health"), 200);
+    assert_eq!(status("/api/events"), 401);
+    let forged = ["-H", "Cookie: lintel_session=AAAAAAAAAAAAAAAAAAAAAA"];
+    assert_eq!(home.bare("GET", "/api/status", &forged).status, 401);
+}
+
+#[test]
+fn a_session_sees_every_list_and_what_is_wrong_comes_as_problems() {
+    let home = home();
+    home.claim();
+    let logout = home.ask("POST", "/api/auth/logout", &[]);
+    assert_eq!(logout.status, 200, "{}", logout.body);
+    assert_eq!(home.ask("GET", "/api/status", &[]).status, 401);
+    let wrong = home.send(
+        "POST",
+        "/api/auth/login",
+        &json!({ "password": "seven brown bottles" }),
+    );
+    assert_eq!(wrong.status, 401);
+    wrong.problem();
+    let right = home.send("POST", "/api/auth/login", &json!({ "password": PASSWORD }));
+    assert_eq!(right.status, 200, "{}", right.body);
+    assert!(right.head.contains("httponly") && right.head.contains("samesite=strict"));
+
+    // Every GET answers, and says the same as the command line.
+    for method in METHODS.iter().filter(|method| method.verb == Verb::Get) {
+        let path = method.path.replace("{name}", "dnsd");
+        let answer = home.ask("GET", &path, &[]);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        let value = answer.json();
+        assert!(
+            answer.head.contains("cache-control: no-store") || path == "/health",
+            "{path}: {}",
+            answer.head
+        );
+        let words: Vec<&str> = method
+            .name
+            .split('.')
+            .chain((method.name == "logs.services").then_some("dnsd"))
+            .collect();
+        let printed = home.street.router.cli_json(&words);
+        let keys = |value: &Value| {
+            value
+                .as_object()
+                .map(|o| o.keys().cloned().collect::<Vec<_>>())
+        };
+        assert_eq!(keys(&value), keys(&printed), "{path}");
+    }
+    let leases = home.ask("GET", "/api/dhcp/leases", &[]).json();
+    assert_eq!(leases["items"][0]["name"], "annes-laptop");
+    let page = home.ask("GET", "/api/dns/records?limit=1", &[]).json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 1);
+    let cursor = page["next"].as_str().unwrap();
+    let next = home
+        .ask(
+            "GET",
+            &format!("/api/dns/records?limit=1&cursor={cursor}"),
+            &[],
+        )
+        .json();
+    assert_ne!(next["items"][0], page["items"][0]);
+    let dnsd = |services: &Value| {
+        services
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|s| s["name"] == "dnsd")
+            .unwrap()["pid"]
+            .clone()
+    };
+    let before = dnsd(&home.ask("GET", "/api/services/status", &[]).json());
+    assert_eq!(
+        home.ask("POST", "/api/services/dnsd/restart", &[]).status,
+        200
+    );
+    until("dnsd is another process", PATIENCE, || {
+        let now = dnsd(&home.ask("GET", "/api/services/status", &[]).json());
+        now != before && !now.is_null()
+    });
+
+    let table = [
+        ("GET", "/api/nothing", 404),
+        ("DELETE", "/api/status", 405),
+        ("POST", "/api/config", 405),
+        ("GET", "/api/status?colour=red", 400),
+        ("GET", "/api/dns/records?limit=many", 400),
+        ("DELETE", "/api/dhcp/leases/300.1.1.1", 400),
+        ("DELETE", "/api/dhcp/leases/192.168.1.9", 404),
+        ("POST", "/api/services/cupsd/restart", 422),
+        ("GET", "/api/config?revision=999", 404),
+    ];
+    for (verb, path, status) in table {
+        let answer = home.ask(verb, path, &[]);
+        assert_eq!(answer.status, status, "{verb} {path}: {}", answer.body);
+        answer.problem();
+        if status == 405 {
+            assert!(
+                answer.head.contains("allow:"),
+                "RFC 9110 section 15.5.6: {}",
+                answer.head
+            );
+        }
+    }
+}
+
+#[test]
+fn a_configuration_is_put_planned_and_refused() {
+    let home = home();
+    home.claim();
+    let before = home.ask("GET", "/api/config", &[]).json();
+    let toml = format!(
+        "{CONFIG}\n[[dns.records]]\nname = \"nas.lan\"\ntype = \"A\"\nvalue = \"192.168.1.5\"\n"
+    );
+    let body = json!({ "toml": toml.replace("wan0", "lan1") });
+    let planned = home.send("PUT", "/api/config?dry_run=1", &body).json();
+    assert_eq!(planned["outcome"], "planned");
+    assert_eq!(planned["committed"], false);
+    assert!(!planned["plan"].as_array().unwrap().is_empty());
+    assert!(planned["plan"][0]["reason"].is_string());
+    assert_eq!(home.ask("GET", "/api/config", &[]).json(), before);
+
+    let body = json!({ "toml": toml, "reason": "a name for the disk" });
+    let applied = home.send("PUT", "/api/config", &body).json();
+    assert_eq!(applied["committed"], true, "{applied}");
+    assert_ne!(applied["revision"], before["revision"]);
+    until("the new record answers", PATIENCE, || {
+        home.street.hosts[0].dig("192.168.1.1", &["nas.lan"]) == ["192.168.1.5"]
+    });
+    let revisions = home.ask("GET", "/api/config/revisions", &[]).json();
+    assert_eq!(revisions["items"][0]["reason"], "a name for the disk");
+
+    let broken = json!({ "toml": "[lan]\naddress = \"192.168.1.300/24\"\ncolour = 1\n[run]\n" });
+    for (verb, path) in [("PUT", "/api/config"), ("POST", "/api/config/validate")] {
+        let answer = home.send(verb, path, &broken);
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        let problem = answer.problem();
+        let errors = problem["errors"].as_array().unwrap();
+        for (path, line) in [("lan.address", 2), ("lan.colour", 3)] {
+            let named = |error: &&Value| error["path"] == path && error["line"] == line;
+            assert!(errors.iter().any(|e| named(&e)), "{path}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn events_come_as_they_happen_and_go_on_where_they_stopped() {
+    let home = home();
+    home.claim();
+    let jar = home.dir.path("cookies");
+    let url = format!("{BASE}/api/events");
+    let listen = |log: &str, more: &[&str]| {
+        let mut args = vec!["curl", "-s", "-N", "-b", jar.to_str().unwrap()];
+        args.extend(more);
+        args.push(&url);
+        home.street.hosts[0].ns.spawn(&home.dir.path(log), args)
+    };
+    let first = listen("first", &[]);
+    let id = until_some("the stream begins with an id", PATIENCE, || {
+        let text = first.printed();
+        let id = text.lines().find_map(|line| line.strip_prefix("id: "));
+        id.map(str::to_owned)
+    });
+    let _second = home.street.hosts[1].dhcp(DhcpClient::Dhclient, "living-room-tv");
+    let lease = home.street.hosts[1].lease(PATIENCE);
+    until("the lease is told", PATIENCE, || {
+        first.printed().contains("event: lease")
+    });
+    drop(first);
+
+    // Who saw the first event last is told all that came after it.
+    let last = format!("Last-Event-ID: {id}");
+    let again = listen("again", &["-H", &last]);
+    until("the lease is told again", PATIENCE, || {
+        again.printed().contains("event: lease")
+    });
+    let strange = listen("strange", &["-H", "Last-Event-ID: another-1"]);
+    until("a strange id begins anew", PATIENCE, || {
+        strange.printed().contains("event: reset")
+    });
+    assert!(lease.address.starts_with("192.168.1."));
+}
