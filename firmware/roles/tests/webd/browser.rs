@@ -18,7 +18,7 @@ fn browser() -> Option<Browser<'static>> {
 fn a_person_claims_the_box_and_watches_it() {
     let house = House::new();
     let Some(browser) = browser() else {
-        println!("skipped: chromium and chromedriver are not installed");
+        println!("SKIPPED: chromium and chromedriver are not installed");
         return;
     };
     browser.window(1180, 900);
@@ -106,7 +106,7 @@ fn a_person_claims_the_box_and_watches_it() {
 fn failed_storage_and_errors_have_pages() {
     let house = House::new();
     let Some(browser) = browser() else {
-        println!("skipped: chromium and chromedriver are not installed");
+        println!("SKIPPED: chromium and chromedriver are not installed");
         return;
     };
     browser.window(1180, 900);
