@@ -79,9 +79,10 @@ pub struct Prepared {
 /// Reads the file and makes the directories.
 pub fn prepare(args: &RunArgs) -> Result<Prepared, RunError> {
     let io = |what: String| move |source| RunError::Io { what, source };
+    let place = args.config.display();
     let text = fs::read_to_string(&args.config)
-        .map_err(io(format!("reading {}", args.config.display())))?;
-    let config = read_config(&args.config.display().to_string(), &text)?;
+        .map_err(|error| RunError::Config(format!("{place}: it cannot be read: {error}")))?;
+    let config = read_config(&place.to_string(), &text)?;
     let run = config.run.clone().unwrap_or_default();
     let data_dir = absolute(&args.data)?;
     let run_dir = match &args.run_dir {
@@ -89,7 +90,8 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, RunError> {
         None => data_dir.join("run"),
     };
     for dir in [&data_dir, &run_dir] {
-        fs::create_dir_all(dir).map_err(io(format!("making {}", dir.display())))?;
+        fs::create_dir_all(dir)
+            .map_err(io(format!("cannot make the directory {}", dir.display())))?;
     }
     Ok(Prepared {
         addresses: addresses(&run, run_dir),
@@ -200,6 +202,9 @@ fn socket_words(errors: &[SocketError]) -> String {
         text.push_str(&format!("\n  {error}: {}", error.source));
         if error.in_use() {
             text.push_str(" (another program has the port: choose one in [run])");
+        }
+        if error.source.kind() == io::ErrorKind::PermissionDenied {
+            text.push_str(" (run it as root, or choose a port above 1023 in [run])");
         }
     }
     text
