@@ -37,6 +37,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::controld::certificate::ephemeral;
 use crate::init::run::{Prepared, RunArgs, RunError, prepare};
 use crate::init::shell::chain;
 use crate::init::{boot_id, exe, version};
@@ -111,6 +112,11 @@ impl Stage {
             _ => None,
         };
         let resolved = resolved(&prepared);
+        let mut words = first_words(role, &resolved, store.as_ref())?;
+        if role == RoleName::Webd {
+            let identity = ephemeral(&prepared.config, Clock.unix_s()).map_err(io::Error::other)?;
+            words.push(value(&ToWebd::Tls(identity))?);
+        }
         let (ours, theirs) = pair()?;
         let (log_write, log_read) = spawn::log_pipe()?;
         let mut init: Channel<FromInit, ToInit> = Channel::new(ours)?;
@@ -126,7 +132,7 @@ impl Stage {
         init.send_with(&far.0, vec![far.1]).map_err(send)?;
         let (mut hand_over, far) = self::session(RoleName::Netd, ChannelKind::HandOver)?;
         init.send_with(&far.0, vec![far.1]).map_err(send)?;
-        for message in first_words(role, &resolved, store.as_ref())? {
+        for message in words {
             session.send(&message).map_err(send)?;
         }
         hand_sockets_over(role, &resolved, &mut hand_over);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lintel_ipc::webd::{TlsIdentity, ToWebd};
 use lintel_model::RoleName;
+use lintel_model::config::Config;
 use lintel_proto::rng::Rng;
 use lintel_store::TlsRow;
 use rcgen::{
@@ -16,11 +17,12 @@ use rcgen::{
 };
 
 use super::core::{Core, Now, Output};
+use super::shell::Kernel;
 
 impl Core {
     /// Has a certificate for the box's names and the present time, on disk and at webd.
     pub(super) fn certify(&mut self, now: Now) {
-        let names = self.certified_names();
+        let names = names(&self.active.config);
         if self
             .tls
             .as_ref()
@@ -60,25 +62,32 @@ impl Core {
     pub(super) fn tls_sha256(&self) -> Option<String> {
         self.tls.as_ref().map(fingerprint)
     }
+}
 
-    fn certified_names(&self) -> Vec<String> {
-        let config = &self.active.config;
-        let hostname = &config.system.hostname;
-        let mut names = vec![
-            hostname.to_string(),
-            format!("{hostname}.{}", config.lan.domain),
-            config.lan.address.addr().to_string(),
-        ];
-        // The visitor of `lintel run` sits at the same machine.
-        if let Some(run) = &config.run {
-            names.push("localhost".to_owned());
-            names.push(match run.address {
-                address if address.is_unspecified() => "127.0.0.1".to_owned(),
-                address => address.to_string(),
-            });
-        }
-        names
+/// What the box is called in the house.
+fn names(config: &Config) -> Vec<String> {
+    let hostname = &config.system.hostname;
+    let mut names = vec![
+        hostname.to_string(),
+        format!("{hostname}.{}", config.lan.domain),
+        config.lan.address.addr().to_string(),
+    ];
+    // The visitor of `lintel run` sits at the same machine.
+    if let Some(run) = &config.run {
+        names.push("localhost".to_owned());
+        names.push(match run.address {
+            address if address.is_unspecified() => "127.0.0.1".to_owned(),
+            address => address.to_string(),
+        });
     }
+    names
+}
+
+/// Key and certificate that nothing keeps, for webd alone without a controld.
+pub(crate) fn ephemeral(config: &Config, unix_s: u64) -> Result<TlsIdentity, CertificateError> {
+    let mut rng = Kernel::new();
+    let (row, _) = ensure(None, names(config), unix_s, &mut rng)?;
+    Ok(identity(&row))
 }
 
 const DAY_S: u64 = 24 * 3600;
@@ -95,7 +104,7 @@ const CLOCK_S_MAX: u64 = 253_402_300_799 - GOOD_FOR_S;
 /// What stands in the way of a certificate.
 #[derive(Debug, thiserror::Error)]
 #[error("making the certificate")]
-pub(super) struct CertificateError(#[source] rcgen::Error);
+pub(crate) struct CertificateError(#[source] rcgen::Error);
 
 /// Key and certificate for `names` at `unix_s`: those that are there when they still do, else new
 /// ones with the key that is there. The flag says whether they are new.

@@ -10,7 +10,7 @@
 
 mod auth;
 mod calls;
-mod certificate;
+pub(crate) mod certificate;
 mod config_calls;
 mod control;
 pub mod core;

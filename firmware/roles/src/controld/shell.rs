@@ -53,7 +53,7 @@ pub fn main(mut ctx: RoleContext) -> Result<(), RoleError> {
             .map_err(RoleError::io("watching the control socket"))?;
     }
     let meminfo = File::open("/proc/meminfo").ok();
-    let rng = Kernel(SystemRandom::new());
+    let rng = Kernel::new();
     let now = now(&ctx);
     let core = Core::new(now, ctx.start.clone(), store, Box::new(rng))
         .map_err(|error| RoleError::io("making a store in memory")(std::io::Error::other(error)))?;
@@ -400,7 +400,13 @@ fn read_memory(file: &File) -> Option<Memory> {
 }
 
 /// The kernel's generator.
-struct Kernel(SystemRandom);
+pub(super) struct Kernel(SystemRandom);
+
+impl Kernel {
+    pub(super) fn new() -> Self {
+        Self(SystemRandom::new())
+    }
+}
 
 impl Rng for Kernel {
     fn fill(&mut self, bytes: &mut [u8]) {

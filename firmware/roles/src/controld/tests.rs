@@ -4,6 +4,7 @@ mod calls;
 mod kernel;
 mod leases;
 mod random;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

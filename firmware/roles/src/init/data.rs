@@ -103,12 +103,10 @@ pub fn lay_out(dir: &Path, owners: bool) -> io::Result<()> {
     ] {
         let path = dir.join(name);
         fs::create_dir_all(&path)?;
-        if !owners {
-            continue;
-        }
-        if let Some(policy) = role.and_then(policy) {
+        if let Some(policy) = role.and_then(policy).filter(|_| owners) {
             chown(&path, Some(policy.uid), Some(policy.uid))?;
         }
+        // There are keys and hashes below, also where it is no box.
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
     }
     Ok(())
