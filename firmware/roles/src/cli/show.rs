@@ -11,6 +11,9 @@ use lintel_model::step::Hazard;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// Of the narrowest terminal.
+const COLUMNS: usize = 80;
+
 /// The text for a method's result. A result of a shape that is not known is shown as JSON.
 pub(super) fn text(id: MethodId, value: &Value, params: &Value) -> String {
     shaped(id, value, params).unwrap_or_else(|| {
@@ -175,10 +178,7 @@ fn wan(wan: &WanStatus) -> String {
         (None, _) => clean(&wan.mode),
     };
     let online = if wan.online { "online" } else { "offline" };
-    format!(
-        "WAN       {online}: {line}\n          {}\n",
-        clean(&wan.text)
-    )
+    format!("WAN       {online}: {line}\n") + &wrap(&format!("          {}", clean(&wan.text)), 10)
 }
 
 fn services(list: &[Service]) -> String {
@@ -305,7 +305,8 @@ fn applied(answer: &ConfigApplied) -> String {
             Hazard::CutsFlows => " (cuts connections)",
             Hazard::CutsManagement => " (cuts the way to the box)",
         };
-        text.push_str(&format!("{:3}. {}{hazard}\n", n + 1, clean(&step.reason)));
+        let step = format!("{:3}. {}{hazard}", n + 1, clean(&step.reason));
+        text.push_str(&wrap(&step, 5));
     }
     text.push_str(&notices(&answer.notices));
     let revision = answer.revision.unwrap_or(0);
@@ -332,7 +333,7 @@ fn notices(list: &[Notice]) -> String {
                 Severity::Warning => "warning",
                 Severity::Error => "ERROR",
             };
-            format!("{word}: {}\n", clean(&notice.text))
+            wrap(&format!("{word}: {}", clean(&notice.text)), 0)
         })
         .collect()
 }
@@ -384,6 +385,24 @@ fn table(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A line, broken at blanks so that it fits 80 columns; what follows begins with `hang` blanks.
+pub(super) fn wrap(text: &str, hang: usize) -> String {
+    let mut done = String::new();
+    let mut line = String::new();
+    for (n, word) in text.split(' ').enumerate() {
+        let long = line.chars().count() + 1 + word.chars().count() > COLUMNS;
+        if long && line.chars().any(|c| c != ' ') {
+            done.push_str(line.trim_end());
+            done.push('\n');
+            line = " ".repeat(hang);
+        } else if n > 0 {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    done + line.trim_end() + "\n"
 }
 
 /// `3 d 4 h`, the two largest units.
@@ -455,6 +474,17 @@ mod tests {
         assert_eq!(span(59), "59 s");
         assert_eq!(span(3_600), "1 h 0 min");
         assert_eq!(span(90_000), "1 d 1 h");
+    }
+
+    #[test]
+    fn long_lines_break_between_words() {
+        let text = wrap(&format!("  1. {}", "word ".repeat(40)), 5);
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS));
+        assert!(text.starts_with("  1. word word"), "{text}");
+        assert!(text.contains("\n     word"), "{text}");
+        assert_eq!(text.split_whitespace().count(), 41);
+        assert_eq!(wrap("short", 3), "short\n");
+        assert_eq!(wrap(&"x".repeat(100), 3), "x".repeat(100) + "\n");
     }
 
     #[test]
