@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use appliance_tests::machine::{Boot, READY};
 use appliance_tests::{Street, step};
-use netns_tests::client::{DhcpClient, Host};
+use netns_tests::client::DhcpClient;
 use netns_tests::isp::{self, DhcpServer};
 use netns_tests::until;
+use netns_tests::wires::{BOX, http};
 
 /// A boot under emulation on a busy machine.
 const BOOT: Duration = Duration::from_secs(120);
 const SOON: Duration = Duration::from_secs(60);
-const BOX: &str = "192.168.1.1";
 const SECTOR_BYTES: u64 = 512;
 
 /// Where /data lies on the disk, in bytes.
@@ -45,23 +45,6 @@ fn read(disk: &Path, (start, length): (u64, u64)) -> Vec<u8> {
     let mut octets = vec![0; usize::try_from(length).unwrap()];
     file.read_exact(&mut octets).unwrap();
     octets
-}
-
-/// A request to the box: status code and content.
-fn http(host: &Host, method: &str, path: &str, json: Option<&str>) -> (u32, String) {
-    let (url, origin) = (
-        format!("http://{BOX}{path}"),
-        format!("Origin: http://{BOX}"),
-    );
-    let mut args = vec!["curl", "-sS", "-m", "10", "-L", "-X", method];
-    args.extend(["-w", "\n%{http_code}", "-H", &origin]);
-    if let Some(json) = json {
-        args.extend(["-H", "Content-Type: application/json", "-d", json]);
-    }
-    args.push(&url);
-    let text = String::from_utf8_lossy(&host.ns.run(args).stdout).into_owned();
-    let (content, code) = text.rsplit_once('\n').unwrap_or(("", "0"));
-    (code.parse().unwrap_or(0), content.to_owned())
 }
 
 /// It says on the serial line and over HTTP that it has no storage, belongs to nobody, and puts

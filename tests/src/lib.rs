@@ -14,6 +14,7 @@ pub mod router;
 pub mod street;
 pub mod told;
 pub mod wait;
+pub mod wires;
 
 pub use namespace::{Namespace, Proc, Workdir};
 pub use wait::{until, until_some};

@@ -3,7 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "tests do IO"
+    clippy::disallowed_types,
+    reason = "tests do IO and take the time"
 )]
 
 use std::path::{Path, PathBuf};
