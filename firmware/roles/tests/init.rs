@@ -238,7 +238,9 @@ fn own_address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let address = format!("127.{}.{}.{n}", 1 + pid / 250 % 250, 1 + pid % 250);
-    format!("[run]\naddress = \"{address}\"\ndns_port = 5300\ndhcp_port = 6700\nhttp_port = 8000\nhttps_port = 8001\n")
+    format!(
+        "[run]\naddress = \"{address}\"\ndns_port = 5300\ndhcp_port = 6700\nhttp_port = 8000\nhttps_port = 8001\n"
+    )
 }
 
 /// A supervisor of toys.

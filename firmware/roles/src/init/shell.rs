@@ -2,16 +2,15 @@
 //!
 //! Nothing in here may end PID 1: what fails is logged, and the loop goes on.
 
+mod requests;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use embassy_time::{Duration, Instant};
-use lintel_ipc::init::{
-    ChannelKind, FromInit, InitReply, InitRequest, LogLine, ServiceStatus, SocketName, Start,
-    ToInit,
-};
+use lintel_ipc::init::{ChannelKind, FromInit, LogLine, SocketName, Start, ToInit};
 use lintel_model::RoleName;
 use lintel_rt::channel::{self, Channel, ChannelError};
 use lintel_rt::clock::Clock;
@@ -31,8 +30,6 @@ use super::log_files::{CRASH_LINES, LogFiles};
 use super::logs::{Lines, Logs};
 use super::supervise::{Input, Output, Supervisor};
 
-/// Log lines handed to controld at once, so that a reply stays far below a message's bound.
-const REPLY_LINES_MAX: usize = 2_000;
 /// Messages taken from one role before the others have their turn.
 const MESSAGES_A_TURN: usize = 64;
 /// Octets taken from one role's pipe before the others have their turn: a role that writes
@@ -339,18 +336,6 @@ impl Shell {
         log::info!("ready");
     }
 
-    /// The escape test, where the command line of the kernel asks for it, once for each role.
-    fn probe(&mut self, at: usize) {
-        let Some(seat) = self.seats.get_mut(at) else {
-            return;
-        };
-        if self.setup.start.test && self.setup.escape_test && !seat.probed {
-            seat.probed = true;
-            let role = seat.role;
-            self.send(role, &FromInit::Probe, Vec::new());
-        }
-    }
-
     fn on_crash(&mut self, role: RoleName, pid: u32, how: &str, pause: Duration) {
         log::error!(
             "{role} (process {pid}) ended: {how}; it starts again in {} ms",
@@ -545,97 +530,6 @@ impl Shell {
         self.supervisor.handle_input(now, input);
     }
 
-    fn on_message(&mut self, at: usize, role: RoleName, message: ToInit) {
-        let now = self.clock.now();
-        match message {
-            ToInit::Ready => {
-                log::info!("{role} is ready");
-                self.supervisor.handle_input(now, Input::Ready(role));
-                self.do_outputs();
-                self.probe(at);
-            }
-            ToInit::Pong { n } => self.supervisor.handle_input(now, Input::Pong { role, n }),
-            ToInit::Probed { probe, allowed } if self.setup.start.test => {
-                let word = if allowed { "ALLOWED" } else { "refused" };
-                let by_design = policy(role)
-                    .is_some_and(|policy| policy.escapes_allowed.contains(&probe.as_str()));
-                let note = if by_design { " by design" } else { "" };
-                log::info!("escape {role} {probe} {word}{note}");
-            }
-            ToInit::Request { id, request } if role == RoleName::Controld => {
-                let reply = self.on_request(request);
-                self.send(role, &FromInit::Reply { id, reply }, Vec::new());
-            }
-            ToInit::Probed { .. } | ToInit::Request { .. } => {
-                if let Some(seat) = self.seats.get_mut(at) {
-                    seat.refused_requests += 1;
-                    if seat.refused_requests.is_power_of_two() {
-                        log::warn!("{role} sent what only another may send");
-                    }
-                }
-            }
-        }
-    }
-
-    fn on_request(&mut self, request: InitRequest) -> InitReply {
-        match request {
-            InitRequest::Services => InitReply::Services(self.services()),
-            InitRequest::Logs { role, lines_max } => {
-                self.take_own_lines();
-                let lines_max = usize::try_from(lines_max).unwrap_or(REPLY_LINES_MAX);
-                InitReply::Logs(self.logs.newest(role, lines_max.min(REPLY_LINES_MAX)))
-            }
-            InitRequest::Restart { role } if self.setup.roles.contains(&role) => {
-                log::info!("{role} is restarted on request");
-                let now = self.clock.now();
-                self.supervisor.handle_input(now, Input::Restart(role));
-                InitReply::Done
-            }
-            InitRequest::Restart { role } => InitReply::Failed(format!("{role} does not run here")),
-            InitRequest::Reboot => self.on_end(End::Reboot),
-            InitRequest::PowerOff => self.on_end(End::PowerOff),
-            InitRequest::ResetData => self.on_end(End::ResetData),
-        }
-    }
-
-    fn on_end(&mut self, end: End) -> InitReply {
-        if self.setup.isolation != Isolation::Boot {
-            return InitReply::Failed("this is no box: end `lintel run` instead".to_owned());
-        }
-        self.finish(end);
-        InitReply::Done
-    }
-
-    /// Begins the orderly end; the loop ends when every role has.
-    fn finish(&mut self, end: End) {
-        if self.end.is_none() {
-            log::info!("stopping every role: {end:?}");
-            self.end = Some(end);
-            let now = self.clock.now();
-            self.supervisor.handle_input(now, Input::StopAll);
-        }
-    }
-
-    fn services(&self) -> Vec<ServiceStatus> {
-        let now = self.clock.now();
-        self.supervisor
-            .lives()
-            .iter()
-            .map(|life| ServiceStatus {
-                name: life.role,
-                state: life.service_state(),
-                pid: life.pid(),
-                ready_ms: life
-                    .ready_since()
-                    .and_then(|since| now.checked_duration_since(since))
-                    .map(|time| time.as_millis()),
-                restarts: life.restarts(),
-                pss_kib: life.pid().and_then(pss_kib),
-                last_exit: life.last_exit.clone(),
-            })
-            .collect()
-    }
-
     fn on_pipe(&mut self, at: usize) {
         let mut taken = 0;
         while taken < LOG_BYTES_A_TURN && self.read_pipe(at) {
@@ -713,13 +607,6 @@ fn exit_words(status: i32) -> String {
     } else {
         format!("exit status {status}")
     }
-}
-
-/// Proportional set size: /proc/PID/smaps_rollup, `Pss:` in kibibytes.
-fn pss_kib(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 /// An error with its sources, for one line.

@@ -1,0 +1,124 @@
+//! What roles say to init, and what controld asks of it.
+
+use lintel_ipc::init::{FromInit, InitReply, InitRequest, ServiceStatus, ToInit};
+use lintel_model::RoleName;
+use lintel_rt::spawn::Isolation;
+use lintel_rt::table::policy;
+
+use super::{End, Shell};
+use crate::init::supervise::Input;
+
+/// Log lines handed to controld at once, so that a reply stays far below a message's bound.
+const REPLY_LINES_MAX: usize = 2_000;
+
+impl Shell {
+    pub(super) fn on_message(&mut self, at: usize, role: RoleName, message: ToInit) {
+        let now = self.clock.now();
+        match message {
+            ToInit::Ready => {
+                log::info!("{role} is ready");
+                self.supervisor.handle_input(now, Input::Ready(role));
+                self.do_outputs();
+                self.probe(at);
+            }
+            ToInit::Pong { n } => self.supervisor.handle_input(now, Input::Pong { role, n }),
+            ToInit::Probed { probe, allowed } if self.setup.start.test => {
+                let word = if allowed { "ALLOWED" } else { "refused" };
+                let by_design = policy(role)
+                    .is_some_and(|policy| policy.escapes_allowed.contains(&probe.as_str()));
+                let note = if by_design { " by design" } else { "" };
+                log::info!("escape {role} {probe} {word}{note}");
+            }
+            ToInit::Request { id, request } if role == RoleName::Controld => {
+                let reply = self.on_request(request);
+                self.send(role, &FromInit::Reply { id, reply }, Vec::new());
+            }
+            ToInit::Probed { .. } | ToInit::Request { .. } => {
+                if let Some(seat) = self.seats.get_mut(at) {
+                    seat.refused_requests += 1;
+                    if seat.refused_requests.is_power_of_two() {
+                        log::warn!("{role} sent what only another may send");
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: InitRequest) -> InitReply {
+        match request {
+            InitRequest::Services => InitReply::Services(self.services()),
+            InitRequest::Logs { role, lines_max } => {
+                self.take_own_lines();
+                let lines_max = usize::try_from(lines_max).unwrap_or(REPLY_LINES_MAX);
+                InitReply::Logs(self.logs.newest(role, lines_max.min(REPLY_LINES_MAX)))
+            }
+            InitRequest::Restart { role } if self.setup.roles.contains(&role) => {
+                log::info!("{role} is restarted on request");
+                let now = self.clock.now();
+                self.supervisor.handle_input(now, Input::Restart(role));
+                InitReply::Done
+            }
+            InitRequest::Restart { role } => InitReply::Failed(format!("{role} does not run here")),
+            InitRequest::Reboot => self.on_end(End::Reboot),
+            InitRequest::PowerOff => self.on_end(End::PowerOff),
+            InitRequest::ResetData => self.on_end(End::ResetData),
+        }
+    }
+
+    fn on_end(&mut self, end: End) -> InitReply {
+        if self.setup.isolation != Isolation::Boot {
+            return InitReply::Failed("this is no box: end `lintel run` instead".to_owned());
+        }
+        self.finish(end);
+        InitReply::Done
+    }
+
+    /// Begins the orderly end; the loop ends when every role has.
+    pub(super) fn finish(&mut self, end: End) {
+        if self.end.is_none() {
+            log::info!("stopping every role: {end:?}");
+            self.end = Some(end);
+            let now = self.clock.now();
+            self.supervisor.handle_input(now, Input::StopAll);
+        }
+    }
+
+    fn services(&self) -> Vec<ServiceStatus> {
+        let now = self.clock.now();
+        self.supervisor
+            .lives()
+            .iter()
+            .map(|life| ServiceStatus {
+                name: life.role,
+                state: life.service_state(),
+                pid: life.pid(),
+                ready_ms: life
+                    .ready_since()
+                    .and_then(|since| now.checked_duration_since(since))
+                    .map(|time| time.as_millis()),
+                restarts: life.restarts(),
+                pss_kib: life.pid().and_then(pss_kib),
+                last_exit: life.last_exit.clone(),
+            })
+            .collect()
+    }
+
+    /// The escape test, where the command line of the kernel asks for it, once for each role.
+    fn probe(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at) else {
+            return;
+        };
+        if self.setup.start.test && self.setup.escape_test && !seat.probed {
+            seat.probed = true;
+            let role = seat.role;
+            self.send(role, &FromInit::Probe, Vec::new());
+        }
+    }
+}
+
+/// Proportional set size: /proc/PID/smaps_rollup, `Pss:` in kibibytes.
+fn pss_kib(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
