@@ -157,13 +157,19 @@ fn long_answers_and_bodies_pass_whole_and_slow_readers_get_theirs() {
     });
     let session = format!("Cookie: __Host-lintel_session={TOKEN}");
     let plain_session = format!("Cookie: lintel_session={TOKEN}");
-    let plain = curl(&["-H", &plain_session, &house.url("/api/dhcp/leases")]);
+    // The heads carry their dates, the bodies are the same.
+    let body = |answer: String| answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    let plain = body(curl(&[
+        "-H",
+        &plain_session,
+        &house.url("/api/dhcp/leases"),
+    ]));
     assert!(plain.len() > 500_000, "{}", plain.len());
     let url = house.secure_url("/api/dhcp/leases");
-    assert_eq!(house.secure_curl(&["-H", &session, &url]), plain);
+    assert_eq!(body(house.secure_curl(&["-H", &session, &url])), plain);
     // Two seconds for half a megabyte: the socket fills and the record waits.
     let slowly = ["--limit-rate", "300K", "-H", &session, &url];
-    assert_eq!(house.secure_curl(&slowly), plain);
+    assert_eq!(body(house.secure_curl(&slowly)), plain);
 
     let toml = format!("@{}", house.certificate.with_extension("toml").display());
     let text = "# a long remark\n".repeat(12_000);
