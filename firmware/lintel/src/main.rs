@@ -24,7 +24,8 @@ usage: lintel run [ROLE] --config FILE --data DIR [--run-dir DIR]
   --data DIR     where it keeps its state; made when it is missing
   --run-dir DIR  where its control socket is (default: run in the data directory)
 
-It needs root's rights in the namespace: run it as root, or under unshare -Urmn.
+It takes every Ethernet port of the namespace that you are in, so give it one of
+its own, and root's rights in it: sudo ip netns exec NAME, or unshare -Urmn.
 Ask it from elsewhere: lintel --socket DIR/run/control.sock status
 ";
 
