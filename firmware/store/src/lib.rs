@@ -102,6 +102,12 @@ impl Store {
             .map_err(StoreError::sql("bounding the database"))
     }
 
+    /// Rows written since the start: a method that leaves it as it was had nothing to write, and
+    /// says nothing about the disk.
+    pub fn writes(&self) -> u64 {
+        self.db.total_changes()
+    }
+
     /// Runs `work` without a flush at its end: for what is not promised.
     fn unpromised<T>(
         &mut self,

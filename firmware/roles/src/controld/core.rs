@@ -785,9 +785,11 @@ impl Core {
         what: &str,
         write: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Option<T> {
+        let writes = self.store.writes();
         match write(&mut self.store) {
             Ok(value) => {
-                if self.facts.data == DataState::Good {
+                // Only a write that took place shows that there is room again.
+                if self.facts.data == DataState::Good && self.store.writes() != writes {
                     self.own_notices.remove(&NoticeCode::DataFailed);
                 }
                 Some(value)
