@@ -8,17 +8,10 @@
 
 use std::time::Duration;
 
-use netns_tests::client::{DhcpClient, Host, Lease};
-use netns_tests::isp::{self, DhcpServer, Isp};
-use netns_tests::router::Router;
-use netns_tests::{Namespace, until};
-
-/// A provider, the router and one host, joined in a row.
-struct Street {
-    isp: Isp,
-    router: Router,
-    host: Host,
-}
+use netns_tests::client::{DhcpClient, Lease};
+use netns_tests::isp::{self, DhcpServer};
+use netns_tests::street::Street;
+use netns_tests::until;
 
 const CONFIG: &str = r#"
 [wan]
@@ -38,20 +31,7 @@ value = "192.168.1.5"
 "#;
 
 fn street(server: DhcpServer) -> Street {
-    let (isp, router, host) = (
-        Namespace::new("isp"),
-        Namespace::new("router"),
-        Namespace::new("host"),
-    );
-    isp.join("cust0", &router, "wan0");
-    router.join("lan0", &host, "eth0");
-    let isp = Isp::start(isp, "cust0", server);
-    let router = Router::start(router, CONFIG);
-    Street {
-        isp,
-        router,
-        host: Host::new(host, "eth0"),
-    }
+    Street::new(server, CONFIG, 1)
 }
 
 fn goes_online(street: &Street, lease: &Lease) {
@@ -65,10 +45,12 @@ fn goes_online(street: &Street, lease: &Lease) {
     until(
         "the host resolves a name that only the provider knows",
         Duration::from_secs(20),
-        || street.host.dig(&lease.dns, &[isp::NAME]) == [isp::WEB],
+        || street.hosts[0].dig(&lease.dns, &[isp::NAME]) == [isp::WEB],
     );
     assert_eq!(
-        street.host.fetch(&format!("http://{}/", isp::WEB)).unwrap(),
+        street.hosts[0]
+            .fetch(&format!("http://{}/", isp::WEB))
+            .unwrap(),
         isp::PAGE
     );
     until(
@@ -91,38 +73,39 @@ fn goes_online(street: &Street, lease: &Lease) {
 #[test]
 fn udhcpc_goes_online_through_dnsmasqs_lease() {
     let street = street(DhcpServer::Dnsmasq);
-    let _client = street.host.dhcp(DhcpClient::Udhcpc, "laptop");
-    let lease = street.host.lease(Duration::from_secs(30));
+    let _client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "laptop");
+    let lease = street.hosts[0].lease(Duration::from_secs(30));
     goes_online(&street, &lease);
 
     // Names: the lease's own, its reverse, a record of the owner, a reservation, the box.
     let address = lease.address.trim_end_matches("/24");
     until("the lease's name is in DNS", Duration::from_secs(5), || {
-        street.host.dig(&lease.dns, &["laptop.lan"]) == [address]
+        street.hosts[0].dig(&lease.dns, &["laptop.lan"]) == [address]
     });
     assert_eq!(
-        street.host.dig(&lease.dns, &["-x", address]),
+        street.hosts[0].dig(&lease.dns, &["-x", address]),
         ["laptop.lan."]
     );
-    assert_eq!(street.host.dig(&lease.dns, &["nas.lan"]), ["192.168.1.5"]);
     assert_eq!(
-        street.host.dig(&lease.dns, &["printer.lan"]),
+        street.hosts[0].dig(&lease.dns, &["nas.lan"]),
+        ["192.168.1.5"]
+    );
+    assert_eq!(
+        street.hosts[0].dig(&lease.dns, &["printer.lan"]),
         ["192.168.1.77"]
     );
     assert_eq!(
-        street.host.dig(&lease.dns, &["lintel.lan"]),
+        street.hosts[0].dig(&lease.dns, &["lintel.lan"]),
         ["192.168.1.1"]
     );
     // A public name with a private address does not pass; a long answer comes over TCP.
     assert!(
-        street
-            .host
+        street.hosts[0]
             .dig(&lease.dns, &["rebind.example.net"])
             .is_empty()
     );
     assert_eq!(
-        street
-            .host
+        street.hosts[0]
             .dig(&lease.dns, &["big.example.net", "TXT"])
             .len(),
         60
@@ -140,16 +123,16 @@ fn udhcpc_goes_online_through_dnsmasqs_lease() {
 #[test]
 fn dhclient_goes_online_through_keas_lease() {
     let street = street(DhcpServer::Kea);
-    let _client = street.host.dhcp(DhcpClient::Dhclient, "desk");
-    let lease = street.host.lease(Duration::from_secs(30));
+    let _client = street.hosts[0].dhcp(DhcpClient::Dhclient, "desk");
+    let lease = street.hosts[0].lease(Duration::from_secs(30));
     goes_online(&street, &lease);
 }
 
 #[test]
 fn an_unchanged_configuration_writes_nothing_and_foreign_objects_stay() {
     let street = street(DhcpServer::Dnsmasq);
-    let _client = street.host.dhcp(DhcpClient::Udhcpc, "laptop");
-    let lease = street.host.lease(Duration::from_secs(30));
+    let _client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "laptop");
+    let lease = street.hosts[0].lease(Duration::from_secs(30));
     goes_online(&street, &lease);
 
     let ns = &street.router.ns;
@@ -194,7 +177,7 @@ fn an_unchanged_configuration_writes_nothing_and_foreign_objects_stay() {
         .router
         .cli_ok(&["config", "apply", other.to_str().unwrap()]);
     until("the new record answers", Duration::from_secs(10), || {
-        street.host.dig(&lease.dns, &["disk.lan"]) == ["192.168.1.5"]
+        street.hosts[0].dig(&lease.dns, &["disk.lan"]) == ["192.168.1.5"]
     });
 
     let changed = |before: &str, after: String| {
@@ -255,12 +238,12 @@ fn a_broken_configuration_names_every_problem_and_changes_nothing() {
 #[test]
 fn the_provider_dies_and_returns() {
     let mut street = street(DhcpServer::Dnsmasq);
-    let _client = street.host.dhcp(DhcpClient::Udhcpc, "laptop");
-    let lease = street.host.lease(Duration::from_secs(30));
+    let _client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "laptop");
+    let lease = street.hosts[0].lease(Duration::from_secs(30));
     goes_online(&street, &lease);
 
     street.isp.resolver = None;
-    let down = street.host.ns.run([
+    let down = street.hosts[0].ns.run([
         "dig",
         "+time=15",
         "+tries=1",
@@ -274,8 +257,7 @@ fn the_provider_dies_and_returns() {
     );
     street.isp.start_resolver();
     until("names resolve again", Duration::from_secs(30), || {
-        street
-            .host
+        street.hosts[0]
             .dig(&lease.dns, &["second.example.net"])
             .contains(&isp::WEB.to_owned())
     });
@@ -283,15 +265,13 @@ fn the_provider_dies_and_returns() {
     // The link to the provider goes and comes: the lease is confirmed, the page loads again.
     street.isp.ns.ok(["ip", "link", "set", "cust0", "down"]);
     assert!(
-        street
-            .host
+        street.hosts[0]
             .fetch(&format!("http://{}/", isp::WEB))
             .is_none()
     );
     street.isp.ns.ok(["ip", "link", "set", "cust0", "up"]);
     until("the page loads again", Duration::from_secs(40), || {
-        street
-            .host
+        street.hosts[0]
             .fetch(&format!("http://{}/", isp::WEB))
             .is_some()
     });
