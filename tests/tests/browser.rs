@@ -117,6 +117,23 @@ fn a_householder_claims_the_router_and_watches_it() {
     browser.wait_for(".headline .title", "Online");
     browser.open(&format!("{PAGE}setup"));
     assert_ne!(browser.text("h1"), "Welcome");
+    browser.click(".bar button");
+
+    // The same over TLS, by the way that the page itself shows.
+    browser.wait_for(
+        ".fingerprint",
+        status["system"]["tls_sha256"].as_str().unwrap(),
+    );
+    browser.click("#encrypted a");
+    let place = "return location.href";
+    browser.wait_until("the page is encrypted", || {
+        browser.script(place) == json!("https://192.168.1.1/login")
+    });
+    browser.keys("#password", &format!("{PASSWORD}{ENTER}"));
+    browser.wait_for(".headline .title", "Online");
+    assert_eq!(browser.script(place), json!("https://192.168.1.1/"));
+    browser.open("https://192.168.1.1/setup");
+    assert_ne!(browser.text("h1"), "Welcome");
     browser.open(&format!("{PAGE}nothing"));
     browser.wait_for("h1", "no such page");
 
