@@ -132,3 +132,127 @@ impl Tls {
         self.layer.send_close_notify();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+    use super::*;
+
+    fn pair() -> (ClientConnection, Tls) {
+        let made = rcgen::generate_simple_self_signed(vec!["lintel.lan".to_owned()]).unwrap();
+        let identity = TlsIdentity {
+            chain_der: vec![made.cert.der().to_vec()],
+            key_der: made.signing_key.serialize_der(),
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("lintel.lan").unwrap();
+        let client = ClientConnection::new(Arc::new(client), name).unwrap();
+        (client, Tls::new(config(&identity).unwrap()).unwrap())
+    }
+
+    fn said(client: &mut ClientConnection) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    fn hear(client: &mut ClientConnection, tls: &mut Tls) {
+        let mut bytes = Vec::new();
+        tls.flush(&mut bytes).unwrap();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_octets_make_it_panic(
+            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..6),
+            cut in 0usize..400,
+            flip in any::<(u16, u8)>(),
+        ) {
+            let (_, mut tls) = pair();
+            for chunk in &chunks {
+                if tls.take(chunk).is_err() {
+                    break;
+                }
+            }
+            // A ClientHello that is nearly good.
+            let (mut client, mut tls) = pair();
+            let mut hello = said(&mut client);
+            let at = usize::from(flip.0) % hello.len();
+            hello[at] ^= flip.1;
+            hello.truncate(hello.len().saturating_sub(cut / 4));
+            let _ = tls.take(&hello);
+            tls.say_goodbye();
+            let _ = tls.flush(&mut Vec::new());
+        }
+
+        #[test]
+        fn however_it_is_cut_what_was_said_arrives(
+            sizes in proptest::collection::vec(1usize..700, 1..8),
+            length in 0usize..40_000,
+        ) {
+            let (mut client, mut tls) = pair();
+            let text: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+            let mut sizes = sizes.iter().cycle();
+            let mut got = Vec::new();
+            let mut left = text.as_slice();
+            let mut done = false;
+            while !done {
+                if !client.is_handshaking() {
+                    let n = client.writer().write(left).unwrap();
+                    left = &left[n..];
+                    if left.is_empty() {
+                        client.send_close_notify();
+                        done = true;
+                    }
+                }
+                let bytes = said(&mut client);
+                let mut rest = bytes.as_slice();
+                while !rest.is_empty() {
+                    let (now, later) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+                    tls.take(now).unwrap();
+                    got.extend(tls.plain().unwrap_or_default());
+                    rest = later;
+                }
+                hear(&mut client, &mut tls);
+            }
+            prop_assert!(tls.end() && !tls.end());
+            prop_assert_eq!(&got, &text);
+
+            // And back, a record at a time.
+            let mut pending = text.as_slice();
+            let mut back = Vec::new();
+            while !pending.is_empty() {
+                prop_assert_eq!(tls.sent(), None);
+                tls.put(pending).unwrap();
+                prop_assert_eq!(tls.sent(), None);
+                hear(&mut client, &mut tls);
+                let sent = tls.sent().unwrap();
+                prop_assert!((1..=RECORD_BYTES_MAX).contains(&sent));
+                pending = &pending[sent..];
+                let mut chunk = vec![0; sent];
+                client.reader().read_exact(&mut chunk).unwrap();
+                back.extend(chunk);
+            }
+            prop_assert_eq!(back, text);
+        }
+    }
+}

@@ -31,6 +31,8 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 enum Act {
     Receive(Vec<u8>),
     End,
+    Handshake(usize),
+    Secured,
     Sent(usize),
     Answer,
     Stream,
@@ -42,6 +44,8 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         8 => piece().prop_map(Act::Receive),
         1 => Just(Act::End),
+        1 => (0usize..9_000).prop_map(Act::Handshake),
+        1 => Just(Act::Secured),
         4 => (0usize..2_000).prop_map(Act::Sent),
         2 => Just(Act::Answer),
         1 => Just(Act::Stream),
@@ -62,12 +66,20 @@ proptest! {
 
     /// Whatever happens in whatever order: no panic, and memory stays below the bounds.
     #[test]
-    fn no_order_of_events_breaks_the_machine(acts in proptest::collection::vec(act(), 0..60)) {
+    fn no_order_of_events_breaks_the_machine(
+        acts in proptest::collection::vec(act(), 0..60),
+        secure in any::<bool>(),
+    ) {
         let mut bench = Bench::new();
+        if secure {
+            bench.machine = Connection::with_handshake(bench.now, LOCAL);
+        }
         for act in acts {
             match act {
                 Act::Receive(bytes) => bench.input(Input::Received(&bytes)),
                 Act::End => bench.input(Input::ReadEnd),
+                Act::Handshake(n) => bench.input(Input::Handshake(n)),
+                Act::Secured => bench.input(Input::Secured),
                 Act::Sent(n) => {
                     let n = n.min(bench.machine.pending().len());
                     if n > 0 {
