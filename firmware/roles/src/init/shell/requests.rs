@@ -67,7 +67,7 @@ impl Shell {
 
     fn on_end(&mut self, end: End) -> InitReply {
         if self.setup.isolation != Isolation::Boot {
-            return InitReply::Failed("this is no box: end `lintel run` instead".to_owned());
+            return InitReply::Failed("This is no box: end `lintel run` instead.".to_owned());
         }
         self.finish(end);
         InitReply::Done
