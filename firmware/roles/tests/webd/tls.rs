@@ -270,6 +270,38 @@ fn what_is_no_client_hello_is_sent_away_at_once() {
 }
 
 #[test]
+fn a_handshake_that_dribbles_ends_at_its_deadline() {
+    let house = House::new();
+    let mut socket = connect(house.secure_address);
+    let begin = Instant::now();
+    // The head of a ClientHello of 8 KiB, and then an octet at a time.
+    socket
+        .write_all(&[22, 3, 1, 0x20, 0, 1, 0, 0x1f, 0xfc])
+        .unwrap();
+    let mut slow = socket.try_clone().unwrap();
+    slow.set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let mut end = [0; 64];
+    let took = loop {
+        let written = socket.write_all(&[0]).is_ok();
+        let read = slow.read(&mut end);
+        let over = matches!(&read, Ok(0)) || read.as_ref().is_err_and(|e| !is_timeout(e));
+        if !written || over {
+            break begin.elapsed();
+        }
+        assert!(begin.elapsed() < PATIENCE, "it may dribble for ever");
+    };
+    assert!(took > Duration::from_secs(9), "cut off after {took:?}");
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+    )
+}
+
+#[test]
 fn a_thousand_half_handshakes_cost_flat_memory_and_disturb_nobody() {
     // Memory is counted per process, so this test wants one of its own.
     const ALONE: &str = "LINTEL_TEST_ALONE_TLS";
