@@ -89,9 +89,11 @@ fn overlay(archive: &mut Archive, dir: &Path, prefix: &str) -> Result<(), XtaskE
     Ok(())
 }
 
-/// zstd at a level that the kernel's 8 MiB window allows.
+/// zstd at a level that the kernel's 8 MiB window allows. Replaces `out` in one step: a machine
+/// may be booting the one before.
 fn compress(bytes: &[u8], out: &Path) -> Result<(), XtaskError> {
-    let target = fs::File::create(out).map_err(file("create", out))?;
+    let new = out.with_extension("zst.new");
+    let target = fs::File::create(&new).map_err(file("create", &new))?;
     let start = |source| XtaskError::Start {
         program: "zstd".to_owned(),
         hint: "install the package zstd",
@@ -108,7 +110,7 @@ fn compress(bytes: &[u8], out: &Path) -> Result<(), XtaskError> {
     }
     let status = zstd.wait().map_err(file("compress", out))?;
     match status.success() {
-        true => Ok(()),
+        true => fs::rename(&new, out).map_err(file("replace", out)),
         false => Err(XtaskError::Failed {
             step: "compressing the initramfs".to_owned(),
             program: "zstd".to_owned(),
