@@ -89,7 +89,7 @@ fn is_fail_secure(street: &mut Street, why: &str) {
         machine.forget();
         machine.type_line("");
         machine.type_line("status");
-        machine.line("storage cannot be used", SOON);
+        machine.line("The box runs with its factory settings", SOON);
     });
 }
 
