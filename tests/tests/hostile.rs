@@ -7,7 +7,6 @@
     reason = "tests do IO and take the time"
 )]
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use netns_tests::client::{DhcpClient, Host};
@@ -16,6 +15,8 @@ use netns_tests::router::Router;
 use netns_tests::told::{compare, roles, rss_kib, status};
 use netns_tests::{Namespace, Proc, Workdir, until};
 
+/// Embedded: in the lab guest there is no source tree.
+const SCRIPT: &str = include_str!("../fixtures/hostile/hostile.py");
 const CONFIG: &str = "[wan]\nport = \"wan0\"\n\n[run]\n";
 const SOON: Duration = Duration::from_secs(20);
 const BOX: &str = "192.168.1.1";
@@ -48,13 +49,9 @@ fn street() -> Street {
     }
 }
 
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/hostile/hostile.py")
-}
-
 impl Street {
     fn attack(&self, from: &Namespace, args: &[&str]) -> Proc {
-        let script = script();
+        let script = self.dir.write("hostile.py", SCRIPT);
         let mut all = vec!["python3", "-B", script.to_str().unwrap()];
         all.extend(args);
         from.spawn(&self.dir.path(&format!("{}.log", args[0])), all)
