@@ -7,7 +7,8 @@
 #   qemu/lab.sh --only NAME [PACKAGE...]   one test binary (online, nlmon, ...)
 #   qemu/lab.sh --shell          a root shell in the guest instead
 #
-# The exit status is the guest's. A test that says SKIPPED on the host must pass here.
+# The exit status is the guest's. A test that says SKIPPED on the host must pass here,
+# but for those that drive Chromium.
 set -euo pipefail
 # shellcheck source=tests/setup.sh
 . "$(dirname "$0")/../tests/setup.sh"
@@ -28,7 +29,7 @@ mkdir -p "$out"
 # --- Debian's programs, with everything that their packages depend on.
 programs=(bash dash coreutils util-linux mount grep sed mawk findutils procps kmod python3-minimal libpython3-stdlib
     iproute2 iputils-ping nftables dnsmasq-base bind9-dnsutils knot-dnsutils udhcpc isc-dhcp-client
-    kea-dhcp4-server unbound lighttpd nmap iperf3 curl tcpdump wireguard-tools chrony jq strace e2fsprogs)
+    kea-dhcp4-server unbound lighttpd nmap iperf3 curl tcpdump wireguard-tools chrony jq strace e2fsprogs openssl)
 closure() {
     # Depends and Pre-Depends of installed packages, without alternatives that are not there.
     dpkg-query -W -f '${Package}\t${Pre-Depends}, ${Depends}\t${Provides}\t${Version}\n' | python3 -c '
@@ -134,7 +135,8 @@ while IFS=$'\t' read -r name manifest; do
         echo "lab: FAILED $name"
         failed=1
     fi
-    if grep -E '^SKIPPED' /tmp/out >/dev/null; then
+    # Chromium needs nothing of the kernel that the host lacks, and stays there.
+    if grep -E '^SKIPPED' /tmp/out | grep -v chromium >/dev/null; then
         echo "lab: FAILED $name: the lab guest must run what the host skips"
         failed=1
     fi
