@@ -4,7 +4,7 @@
 #
 #   qemu/lab.sh [PACKAGE...]     cargo packages whose tests run (default: those that
 #                                work on the kernel)
-#   qemu/lab.sh --only NAME [PACKAGE...]   one test binary (online, nlmon, ...)
+#   qemu/lab.sh --only NAME,... [PACKAGE...]   these test binaries (online, nlmon, ...)
 #   qemu/lab.sh --shell          a root shell in the guest instead
 #
 # The exit status is the guest's. A test that says SKIPPED on the host must pass here,
@@ -60,7 +60,7 @@ for name in sorted(seen - skip):
 ' "${programs[@]}"
 }
 list=$(closure)
-root=$cache/lab/root-$(printf '2\n%s\n' "$list" | sha256sum | cut -c1-16).squashfs
+root=$cache/lab/root-$(printf '3\n%s\n' "$list" | sha256sum | cut -c1-16).squashfs
 if [ ! -e "$root" ]; then
     say "packing Debian's programs for the lab guest ($(wc -l <<<"$list") packages)"
     mkdir -p "$cache/lab"
@@ -70,7 +70,7 @@ if [ ! -e "$root" ]; then
         cut -d' ' -f1 <<<"$list" | xargs dpkg-query -L
         # What dpkg does not list: choices among alternatives, and the people.
         find /etc/alternatives
-        printf '%s\n' /etc/passwd /etc/group /etc/ld.so.cache /etc/nsswitch.conf
+        printf '%s\n' /etc/passwd /etc/group /etc/ld.so.cache /etc/nsswitch.conf /etc/ssl/certs/ca-certificates.crt
     } | grep -vE '^/usr/share/(doc|man|locale|info|lintian|i18n|bash-completion|perl|zoneinfo)|/__pycache__' |
         sed -E 's#^/(bin|sbin|lib|lib32|lib64|libx32)/#/usr/\1/#' | sort -u |
         while IFS= read -r path; do
@@ -100,7 +100,7 @@ stage=$out/stage
 rm -rf "$stage" && mkdir -p "$stage/bin"
 jq -r 'select(.profile.test == true and .executable != null) | [.executable, .target.name, (.manifest_path | sub("/Cargo.toml$"; ""))] | @tsv' <<<"$messages" |
     while IFS=$'\t' read -r executable name manifest; do
-        [ -z "$only" ] || [ "$name" = "$only" ] || continue
+        [ -z "$only" ] || [[ ",$only," == *",$name,"* ]] || continue
         crate=$(basename "$manifest")
         cp "$executable" "$stage/bin/$crate-$name"
         printf '%s\t%s\n' "$crate-$name" "$manifest" >>"$stage/list"
@@ -117,6 +117,7 @@ export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin HOME=/root TERM=li
 export LANG=C.UTF-8
 where=$(cat /lab/where)
 mkdir -p "$(dirname "$where")" && ln -s /lab/tree "$where"
+ulimit -n 65536
 ip link set lo up
 if grep -q lab.shell /proc/cmdline; then
     echo "lab: the tests are in /lab/bin; leave with exit"
@@ -161,7 +162,11 @@ mount -t tmpfs tmpfs dev/shm
 mount -t tmpfs tmpfs tmp
 mount -t tmpfs tmpfs run
 mount -t squashfs -o ro /dev/vdb lab
-chroot . /lab/main
+# Not only chroot: who enters a mount namespace of the tests lands at its real root.
+mkdir -p old
+pivot_root . old
+cd /
+/lab/main
 echo o >/proc/sysrq-trigger
 sleep 30
 GUEST
