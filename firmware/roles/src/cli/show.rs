@@ -29,7 +29,12 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         MethodId::ServicesStatus => services(&typed::<Vec<Service>>(value)?),
         MethodId::NetworkInfo => {
             let info: NetworkInfo = typed(value)?;
-            wan(&info.wan) + &format!("LAN       {}\n", info.lan.address)
+            let foreign = info.kernel.foreign.iter();
+            let foreign = foreign
+                .map(|object| format!("foreign   {} {}\n", object.kind, clean(&object.text)));
+            wan(&info.wan)
+                + &format!("LAN       {}\n", info.lan.address)
+                + &foreign.collect::<String>()
         }
         MethodId::NetworkInterfaces => interfaces(&typed::<Vec<Interface>>(value)?),
         MethodId::ConfigShow => typed::<ConfigShown>(value)?.toml,
