@@ -193,6 +193,23 @@ fn an_unchanged_configuration_writes_nothing_and_foreign_objects_stay() {
     };
     assert_eq!(changed(&nft_before, nft.printed()), Vec::<String>::new());
     assert_eq!(changed(&ip_before, ip.printed()), Vec::<String>::new());
+    let strip = |v: &serde_json::Value| v.to_string().split("\"handle\"").count();
+    assert_eq!(
+        strip(&ruleset),
+        strip(&ns.json(["nft", "-j", "list", "ruleset"]))
+    );
+
+    // The router starts anew and finds the strangers there.
+    drop((nft, ip));
+    let mut router = street.router;
+    router.proc = None;
+    router.launch();
+    until(
+        "names resolve through the new start",
+        Duration::from_secs(20),
+        || street.hosts[0].dig(&lease.dns, &[isp::NAME]) == [isp::WEB],
+    );
+    let ns = &router.ns;
     assert!(
         ns.ok(["nft", "list", "table", "ip", "stranger"])
             .contains("counter")
@@ -201,10 +218,10 @@ fn an_unchanged_configuration_writes_nothing_and_foreign_objects_stay() {
         ns.ok(["ip", "route", "show", "10.66.0.0/16"])
             .contains("metric 7")
     );
-    let strip = |v: &serde_json::Value| v.to_string().split("\"handle\"").count();
-    assert_eq!(
-        strip(&ruleset),
-        strip(&ns.json(["nft", "-j", "list", "ruleset"]))
+    let info = router.cli_ok(&["network", "info"]);
+    assert!(
+        info.contains("stranger") && info.contains("10.66.0.0/16"),
+        "{info}"
     );
 }
 
