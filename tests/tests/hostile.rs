@@ -189,7 +189,7 @@ fn forgeries_from_the_providers_side_change_nothing() {
         street.attack(isp, &["wan-noise", "cust0", &mac, &wan, "12000"]),
     ];
     // Each name is new to the cache, so that each answer is one of the provider's.
-    let mut asked = 0;
+    let mut asked = 0_u64;
     let mut attacks = attacks;
     while attacks[0].runs() && asked < 200 {
         let name = format!("n{asked}.example.net");
@@ -210,7 +210,8 @@ fn forgeries_from_the_providers_side_change_nothing() {
     let after = roles(&street.router);
     let growth = compare("forgeries from the provider's side", &before, &after);
     assert!(growth < GROWTH_KIB_MAX, "a role grew by {growth} KiB");
-    street.has_dropped(100, 0, 1_000);
+    // Nine lies came with each question; a slow machine asks fewer.
+    street.has_dropped(asked, 0, 1_000);
 }
 
 #[test]

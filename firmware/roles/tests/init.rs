@@ -129,6 +129,7 @@ fn controld_comes_back_and_all_talk_to_it_again() {
 
 fn a_storm_is_slowed_down_and_hurts_nobody() {
     let mut router = Router::start("storm", &[("dnsd", "crash")]);
+    router.wait("dnsd info toy ");
     let end = Instant::now() + Duration::from_secs(3);
     router.read_until(end);
     // 0, 50, 150, 350, 750, 1550 ms, and the next after three seconds.
