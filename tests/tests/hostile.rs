@@ -263,7 +263,8 @@ fn a_thousand_half_open_requests_hold_nobody_up() {
         slowest.as_millis(),
         webd.rss_kib
     );
-    assert!(pages > 5 && slowest < Duration::from_secs(1), "{slowest:?}");
+    // One lost handshake costs a second by itself (RFC 6298, 2.1); more than one is our doing.
+    assert!(pages > 5 && slowest < Duration::from_secs(2), "{slowest:?}");
     assert!(most < webd.rss_kib + 4096, "webd grew to {most} KiB");
     assert_eq!(roles(&street.router)["webd"].pid, webd.pid);
 }

@@ -14,8 +14,10 @@ use nix::sys::socket::{
     sockopt,
 };
 
-/// Connections that wait for accept(2); a burst of a browser's, or of a restart's.
-const BACKLOG: i32 = 128;
+/// Connections that wait for accept(2). A full queue drops the next handshake, which then waits a
+/// second for its repetition: so one host's burst of a thousand must fit, and costs the kernel
+/// about 2 MiB.
+const BACKLOG: i32 = 1024;
 
 /// Where the sockets are bound.
 #[derive(Debug, Clone)]
