@@ -1,10 +1,11 @@
-//! Building chores: cross builds, the initramfs, the disk image, the size report.
+//! Building chores: cross builds, the initramfs, the disk image, the size report, the benches.
 //!
 //! Runs on the build host as `cargo xtask COMMAND`. What it makes lies in
 //! `target/image/<board>/`; toolchains and kernels lie in the cache directory
 //! (`$LINTEL_CACHE`, else `~/.cache/lintel`), keyed by what they are made from.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a host program: files and processes are its work
 
+mod bench;
 mod board;
 mod cpio;
 mod cross;
@@ -14,6 +15,7 @@ mod initramfs;
 mod size;
 mod uki;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,7 +31,9 @@ cargo xtask kernel     [--board NAME]     the board's kernel; prints its path
 cargo xtask initramfs  [--board NAME] [--profile P] [--init FILE] [--out FILE]
                        the initramfs with the router (or FILE) as /init; prints its path
 cargo xtask image      [--board NAME] [--profile P]   unified kernel image and disk image; prints the disk's path
-cargo xtask size       [--board NAME]     release sizes against their budgets; fails when over";
+cargo xtask size       [--board NAME]     release sizes against their budgets; fails when over
+cargo xtask bench      dns [--profile P] [--rounds N] [--seconds N] [--real-time yes]
+                       ours beside the programs of the field; needs root's rights";
 
 fn main() -> ExitCode {
     match run() {
@@ -54,6 +58,8 @@ struct Request {
     bin: String,
     init: Option<PathBuf>,
     out: Option<PathBuf>,
+    /// What `bench` hands on.
+    words: Vec<OsString>,
 }
 
 fn run() -> Result<(), XtaskError> {
@@ -91,6 +97,7 @@ fn run() -> Result<(), XtaskError> {
             image(&board, Profile::Release)?;
             size::report(&program, &board.out()?)?;
         }
+        "bench" => bench::bench(&router(&board()?, request.profile)?, &request.words)?,
         other => {
             return Err(XtaskError::Usage(format!("no command {other:?}\n{USAGE}")));
         }
@@ -134,6 +141,7 @@ fn parse() -> Result<Request, XtaskError> {
         bin: "lintel".to_owned(),
         init: None,
         out: None,
+        words: Vec::new(),
     };
     let mut args = lexopt::Parser::from_env();
     let usage = |error: lexopt::Error| XtaskError::Usage(format!("{error}\n{USAGE}"));
@@ -141,6 +149,12 @@ fn parse() -> Result<Request, XtaskError> {
         match arg {
             Arg::Value(value) if request.command.is_empty() => {
                 request.command = value.string().map_err(usage)?;
+            }
+            Arg::Value(word) if request.command == "bench" => request.words.push(word),
+            Arg::Long(name @ ("rounds" | "seconds" | "real-time")) => {
+                let option = OsString::from(format!("--{name}"));
+                let value = args.value().map_err(usage)?;
+                request.words.extend([option, value]);
             }
             Arg::Long("board") => {
                 request.board = args.value().and_then(|v| v.string()).map_err(usage)?
