@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use netns_tests::client::{DhcpClient, Host};
 use netns_tests::isp::{self, DhcpServer, Isp};
 use netns_tests::router::Router;
+use netns_tests::street::{self, CONFIG};
 use netns_tests::told::{compare, roles, rss_kib, status};
 use netns_tests::{Namespace, Proc, Workdir, until};
 
 /// Embedded: in the lab guest there is no source tree.
 const SCRIPT: &str = include_str!("../fixtures/hostile/hostile.py");
-const CONFIG: &str = "[wan]\nport = \"wan0\"\n\n[run]\n";
 const SOON: Duration = Duration::from_secs(20);
 const BOX: &str = "192.168.1.1";
 /// How much a role may grow under attack, KiB: its bounded queues and caches, in a debug build.
@@ -33,19 +33,19 @@ struct Street {
 }
 
 fn street() -> Street {
-    let (isp, router) = (Namespace::new("isp"), Namespace::new("router"));
-    let (good, bad) = (Namespace::new("good"), Namespace::new("bad"));
-    isp.join("cust0", &router, "wan0");
-    router.join("p0", &good, "eth0");
-    router.join("p1", &bad, "eth0");
-    bad.ok(["ip", "address", "add", "192.168.1.66/24", "dev", "eth0"]);
-    let isp = Isp::start(isp, "cust0", DhcpServer::Dnsmasq);
+    let street::Street { isp, router, hosts } = street::Street::new(DhcpServer::Dnsmasq, CONFIG, 2);
+    let Ok([good, bad]) = <[Host; 2]>::try_from(hosts) else {
+        unreachable!("two were asked for")
+    };
+    bad.ns
+        .ok(["ip", "address", "add", "192.168.1.66/24", "dev", "eth0"]);
+    let dir = Workdir::new("hostile");
     Street {
         isp,
-        router: Router::start(router, CONFIG),
-        good: Host::new(good, "eth0"),
-        bad: Host::new(bad, "eth0"),
-        dir: Workdir::new("hostile"),
+        router,
+        good,
+        bad,
+        dir,
     }
 }
 
