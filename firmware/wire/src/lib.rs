@@ -8,4 +8,5 @@ pub mod dns;
 pub mod frame;
 pub mod nft;
 pub mod nl;
+pub mod ntp;
 pub mod rtnl;
