@@ -51,7 +51,7 @@ impl Core {
         if let Some(row) = self
             .tls
             .as_ref()
-            .filter(|_| self.up.contains(&RoleName::Webd))
+            .filter(|_| self.told.contains(&RoleName::Webd))
         {
             let identity = identity(row);
             self.say(Output::Webd(ToWebd::Tls(identity)));

@@ -201,6 +201,11 @@ pub struct Core {
     sysctls_asked: Vec<String>,
     detection_until: Option<Instant>,
     pub(super) up: BTreeSet<RoleName>,
+    /// Whose session has begun with its snapshot. Before netd's first look nobody gets one: it
+    /// would name no links, and a role that served through our own restart would stop for it.
+    pub(super) told: BTreeSet<RoleName>,
+    /// netd has told of the links since this process began.
+    looked: bool,
     pub(super) bindings: BTreeMap<Ipv4Addr, Binding>,
     pub(super) stored_lease: Option<lintel_model::lease::WanLease>,
     pub(super) lease_stored_at: Option<Instant>,
@@ -296,6 +301,8 @@ impl Core {
             sysctls_asked: Vec::new(),
             detection_until: None,
             up: BTreeSet::new(),
+            told: BTreeSet::new(),
+            looked: false,
             bindings: kept.bindings.into_iter().map(|b| (b.address, b)).collect(),
             stored_lease: wan_lease,
             lease_stored_at: None,
@@ -432,15 +439,29 @@ impl Core {
         self.out.push_back(output);
     }
 
-    /// A new session begins with a whole snapshot.
+    /// A new session begins with a whole snapshot, as soon as there is one to give.
     fn session(&mut self, now: Now, role: RoleName) {
         self.up.insert(role);
+        self.told.remove(&role);
         match role {
             RoleName::Netd => {
                 self.converge.handle_lost();
                 self.observed = None;
                 self.ask_sysctls(now, self.sysctl_paths());
             }
+            RoleName::Webd => {
+                self.services_at = Some(now.mono + SERVICES_EVERY);
+            }
+            _ => {}
+        }
+        if self.looked {
+            self.snapshot(now, role);
+        }
+    }
+
+    fn snapshot(&mut self, now: Now, role: RoleName) {
+        self.told.insert(role);
+        match role {
             RoleName::Wand => {
                 self.send_wan();
                 self.begin_detection(now);
@@ -458,14 +479,14 @@ impl Core {
                 let spec = self.resolved.web.clone();
                 self.say(Output::Webd(ToWebd::Spec(spec)));
                 self.send_identity();
-                self.services_at = Some(now.mono + SERVICES_EVERY);
             }
-            RoleName::Init | RoleName::Controld => {}
+            RoleName::Init | RoleName::Controld | RoleName::Netd => {}
         }
     }
 
     fn session_ended(&mut self, role: RoleName) {
         self.up.remove(&role);
+        self.told.remove(&role);
         match role {
             RoleName::Netd => {
                 self.converge.handle_lost();
@@ -483,6 +504,11 @@ impl Core {
                 self.facts.links.clone_from(&observed.links);
                 self.observed = Some((*observed).clone());
                 self.refresh(now);
+                if !std::mem::replace(&mut self.looked, true) {
+                    for role in self.up.clone() {
+                        self.snapshot(now, role);
+                    }
+                }
                 // A look that is older than the list of sysctls lacks some. Planning on it would
                 // write values that may stand there already. One that still lacks them later
                 // cannot have them.
@@ -562,14 +588,14 @@ impl Core {
             self.begin_detection(now);
             self.dirty("wan", now);
         }
-        if old.dhcp != self.resolved.dhcp && self.up.contains(&RoleName::Dhcpd) {
+        if old.dhcp != self.resolved.dhcp && self.told.contains(&RoleName::Dhcpd) {
             let spec = self.resolved.dhcp.clone();
             self.say(Output::Dhcpd(ToDhcpd::Spec(spec)));
         }
         if self.dns_sent.as_ref() != Some(&self.resolved.dns) {
             self.dns_changed(now);
         }
-        if old.web != self.resolved.web && self.up.contains(&RoleName::Webd) {
+        if old.web != self.resolved.web && self.told.contains(&RoleName::Webd) {
             let spec = self.resolved.web.clone();
             self.say(Output::Webd(ToWebd::Spec(spec)));
         }
@@ -683,7 +709,7 @@ impl Core {
     }
 
     fn send_wan(&mut self) {
-        if !self.up.contains(&RoleName::Wand) {
+        if !self.told.contains(&RoleName::Wand) {
             return;
         }
         let lease = self.facts.wan_lease.clone();
@@ -701,7 +727,7 @@ impl Core {
             self.detection_until = None;
         } else if !self.facts.detection_over
             && self.detection_until.is_none()
-            && self.up.contains(&RoleName::Wand)
+            && self.told.contains(&RoleName::Wand)
         {
             self.detection_until = Some(now.mono + DETECTION);
         }
@@ -720,7 +746,8 @@ impl Core {
     fn send_dns(&mut self, now: Now) {
         self.dns_due = self.next_name_end(now);
         self.resolved.dns.hosts = self.hosts(now);
-        if self.up.contains(&RoleName::Dnsd) && self.dns_sent.as_ref() != Some(&self.resolved.dns) {
+        if self.told.contains(&RoleName::Dnsd) && self.dns_sent.as_ref() != Some(&self.resolved.dns)
+        {
             self.dns_last = Some(now.mono);
             self.dns_sent = Some(self.resolved.dns.clone());
             self.say(Output::Dnsd(ToDnsd::Spec(self.resolved.dns.clone())));

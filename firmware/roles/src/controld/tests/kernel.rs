@@ -228,3 +228,29 @@ fn lintel_run_takes_its_file_as_the_configuration() {
         5353
     );
 }
+
+#[test]
+fn a_new_start_says_nothing_to_those_who_serve_before_it_knows_the_links() {
+    let before = Bench::settled();
+    let (dns, wan) = (before.dns.last().unwrap(), before.wan.last().unwrap());
+    let (dns, wan) = (format!("{dns:?}"), format!("{wan:?}"));
+    let mut again = Bench::new(start(), before.core.store);
+    again.kernel = before.kernel;
+    for role in [RoleName::Wand, RoleName::Dhcpd, RoleName::Dnsd] {
+        again.input(Input::Session(role));
+    }
+    again.pass_ms(60_000);
+    assert!(again.wan.is_empty() && again.dhcp.is_empty() && again.dns.is_empty());
+    again.input(Input::Session(RoleName::Netd));
+    // The first word of each is the whole snapshot, as it was before.
+    assert_eq!(format!("{:?}", again.dns.first().unwrap()), dns);
+    assert_eq!(format!("{:?}", again.wan.first().unwrap()), wan);
+    assert!(matches!(
+        again.dhcp.first(),
+        Some(ToDhcpd::Snapshot { spec, .. }) if !spec.subnets.is_empty()
+    ));
+    assert_eq!(
+        (again.dns.len(), again.wan.len(), again.dhcp.len()),
+        (1, 1, 1)
+    );
+}

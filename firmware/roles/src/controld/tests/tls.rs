@@ -21,6 +21,7 @@ fn a_start_keeps_key_and_certificate_and_webd_has_them_after_its_spec() {
     assert_eq!(made.names, ["lintel", "lintel.lan", "192.168.1.1"]);
     let mut again = Bench::new(start(), bench.core.store);
     assert_eq!(again.core.tls.as_ref(), Some(&made));
+    again.input(Input::Session(RoleName::Netd));
     let (spec, tls) = first_words(&mut again);
     assert!(matches!(spec, ToWebd::Spec(_)));
     assert_eq!(format!("{tls:?}"), "Tls(TlsIdentity)", "the key is told");
