@@ -20,7 +20,8 @@ use lintel_ipc::init::{ChannelKind, ServiceState};
 use lintel_model::RoleName;
 use lintel_rt::table::LINKS;
 
-/// First pause after a death: long enough not to spin, too short for a householder to notice.
+/// Pause after the second death in a row, after which it doubles. The first death of a role that
+/// had recovered costs no pause at all: whoever waits for its service should not notice.
 pub const RESTART_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause: a role that dies at every start costs two spawns a minute.
 pub const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -526,11 +527,15 @@ impl Life {
         }
     }
 
-    /// The pause doubles with each death in a row.
+    /// None after the first death, then a pause that doubles with each death in a row.
     fn back_off(&mut self, now: Instant) -> Duration {
-        let doublings = self.deaths.min(16);
+        let pause = match self.deaths.checked_sub(1) {
+            None => Duration::MIN,
+            Some(doublings) => {
+                (RESTART_PAUSE_MIN * (1 << doublings.min(16))).min(RESTART_PAUSE_MAX)
+            }
+        };
         self.deaths = self.deaths.saturating_add(1);
-        let pause = (RESTART_PAUSE_MIN * (1 << doublings)).min(RESTART_PAUSE_MAX);
         self.state = State::BackingOff { until: now + pause };
         pause
     }
