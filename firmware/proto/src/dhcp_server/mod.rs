@@ -28,7 +28,8 @@
 //!   the address is free and refused with a NAK when not, instead of silence that costs the
 //!   client a minute.
 //! * A client that asks again soon after an ACK gets what is left of its lease (15/16 of it at
-//!   least) instead of a new one: what is on disk covers that, so nothing is written.
+//!   least) instead of a new one: what is on disk covers that, so nothing is written. When the
+//!   disk does not take the new one, it gets what is left if that is two minutes at least.
 //!
 //! Nothing panics on any bytes. Every table is bounded ([`PENDING_MAX`], [`PROBES_MAX`],
 //! [`BINDINGS_MAX`], [`HOLDS_MAX`], [`POOL_ADDRESSES_MAX`]); one input makes a bounded number
@@ -111,6 +112,9 @@ pub enum Input<'a> {
     Durable(Token),
     /// It is not and will not be.
     NotDurable(Token),
+    /// Nobody is there to put it on disk. What the disk holds already covers a client that
+    /// only wants more time; the others wait for [`Server::restart`].
+    Away(Token),
     /// The householder ended a binding.
     Forget(Ipv4Addr),
 }
@@ -274,6 +278,35 @@ impl Server {
         Ok(())
     }
 
+    /// Begins anew with the bindings that the disk has, as [`Server::new`] does. Whose binding was
+    /// on its way to the disk is served now, as if it had just asked. On an error nothing changes.
+    pub fn restart(
+        &mut self,
+        now: Instant,
+        config: ServerConfig,
+        bindings: impl IntoIterator<Item = Binding>,
+    ) -> Result<(), ConfigError> {
+        let mut next = Self::new(now, config, bindings)?;
+        // Tokens are never used twice: an answer about an old one must not count for a new one.
+        next.next_token = self.next_token;
+        next.drops = std::mem::take(&mut self.drops);
+        let waiting = std::mem::replace(self, next).pending;
+        for Pending { mut request, .. } in waiting.into_values() {
+            let outcome = self
+                .subnet_of(request.link, request.message.giaddr)
+                .and_then(|subnet| {
+                    let pool = self.pools.get(subnet).ok_or(DropReason::UnknownLink)?;
+                    request.client = pool.key(request.mac, reply::client_id(&request.message));
+                    request.subnet = subnet;
+                    self.on_request(now, request)
+                });
+            if let Err(reason) = outcome {
+                self.drops.count(reason);
+            }
+        }
+        Ok(())
+    }
+
     /// Every binding remembered, expired ones included.
     pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
         self.pools.iter().flat_map(Pool::bindings)
@@ -292,6 +325,7 @@ impl Server {
             Input::Frame { link, octets } => self.on_frame(now, link, octets),
             Input::Durable(token) => self.on_durable(now, token),
             Input::NotDurable(token) => self.on_not_durable(now, token),
+            Input::Away(token) => self.on_away(now, token),
             Input::Forget(address) => {
                 self.on_forget(address);
                 Ok(())

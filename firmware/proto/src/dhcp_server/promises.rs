@@ -108,15 +108,45 @@ impl Server {
         };
         let pool = pool(&mut self.pools, &pending.request)?;
         let address = pending.binding.address;
+        let before = pool.binding(address).cloned();
+        // The disk holds an older promise of the same address to the same client: what is left
+        // of that may be said again.
+        let left = before
+            .as_ref()
+            .filter(|before| covers(before, &pending, now));
         if pool.hold(address, &pending.client) == Some(HoldKind::Pending) {
-            let until = now + OFFER_KEPT;
-            pool.hold_for(address, &pending.client, HoldKind::Offered, until);
+            match left {
+                Some(_) => pool.let_go(address),
+                None => {
+                    let until = now + OFFER_KEPT;
+                    pool.hold_for(address, &pending.client, HoldKind::Offered, until);
+                }
+            }
         }
         self.names.release(address);
-        if let Some(before) = pool.binding(address) {
+        if let Some(before) = &before {
             self.names.claim(before);
         }
-        Err(DropReason::NotDurable)
+        let Some(left) = left else {
+            return Err(DropReason::NotDurable);
+        };
+        let lease_s = pending.lease_s.min(seconds_left(left, now));
+        let name = left.name.as_deref();
+        self.send_grant(&pending.request, MessageType::Ack, address, lease_s, name)
+    }
+
+    pub(super) fn on_away(&mut self, now: Instant, token: Token) -> Result<(), DropReason> {
+        let Some(pending) = self.pending.get(&token) else {
+            return Ok(());
+        };
+        let before = self
+            .pools
+            .get(pending.request.subnet)
+            .and_then(|pool| pool.binding(pending.binding.address));
+        if before.is_some_and(|before| covers(before, pending, now)) {
+            return self.on_not_durable(now, token);
+        }
+        Ok(())
     }
 
     pub(super) fn acknowledge(
@@ -202,4 +232,13 @@ impl Server {
         }
         (lease_s, false)
     }
+}
+
+/// Whether a binding on disk promises what a request wants, for a while yet.
+fn covers(before: &Binding, pending: &Pending, now: Instant) -> bool {
+    before.state == BindingState::Bound
+        && before.address == pending.binding.address
+        && before.mac == pending.binding.mac
+        && before.client_id == pending.binding.client_id
+        && seconds_left(before, now) >= LEASE_S_MIN
 }

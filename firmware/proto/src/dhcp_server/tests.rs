@@ -81,14 +81,23 @@ impl Lan {
     /// Gives the server a message and returns its replies, those after the probe's time too.
     fn send(&mut self, message: &Repr) -> Vec<(Repr, Destination)> {
         self.give(message);
+        let replies = self.drain();
+        if replies.is_empty() {
+            return self.wait_for_probes();
+        }
+        replies
+    }
+
+    /// What is sent now and until no probe is under way.
+    fn wait_for_probes(&mut self) -> Vec<(Repr, Destination)> {
         let mut replies = self.drain();
-        while replies.is_empty() && !self.server.probes.is_empty() {
+        while !self.server.probes.is_empty() {
             let Output::Timeout(Some(at)) = self.server.poll_output() else {
                 break;
             };
             self.now = at;
             self.server.handle_timeout(at);
-            replies = self.drain();
+            replies.extend(self.drain());
         }
         replies
     }
@@ -275,6 +284,51 @@ fn a_failing_disk_means_silence_and_the_next_try_works() {
     lan.now += Duration::from_secs(5);
     lan.server.handle_timeout(lan.now);
     assert_eq!(lan.drops(DropReason::NotDurable), 2);
+}
+
+#[test]
+fn while_the_disk_is_away_a_client_gets_what_is_left_and_a_stranger_waits_for_it() {
+    let mut lan = Lan::new(config());
+    let binding = lan.join(mac(1), "laptop");
+    lan.now += Duration::from_secs(1800);
+    lan.disk_works = false;
+    let away = |lan: &mut Lan| {
+        let Some(Event::Bind { token, .. }) = lan.events.pop() else {
+            panic!("nothing to store");
+        };
+        lan.server
+            .handle_input(lan.now, Input::Away(token.unwrap()));
+    };
+    assert!(lan.send(&renewing(mac(1), binding.address)).is_empty());
+    away(&mut lan);
+    let acks = lan.drain();
+    let left = acks[0].0.options.u32(code::LEASE_TIME).unwrap().unwrap();
+    assert!(left <= 1800 + 5, "more than the disk promises: {left}");
+    assert_eq!(acks[0].0.message_type(), Some(MessageType::Ack));
+    assert_eq!(lan.disk[&binding.address], binding);
+    // What is hardly worth having is not given, and nothing at all from a lease that is over.
+    lan.now += Duration::from_secs(1750);
+    assert!(lan.send(&renewing(mac(1), binding.address)).is_empty());
+    away(&mut lan);
+    assert!(lan.drain().is_empty());
+
+    let offer = lan.one(&message(MessageType::Discover, mac(2)));
+    assert!(lan.send(&selecting(mac(2), offer.yiaddr)).is_empty());
+    away(&mut lan);
+    assert!(lan.drain().is_empty());
+    // The disk is back, with what it had: both are served without asking again.
+    lan.disk_works = true;
+    let disk: Vec<Binding> = lan.disk.values().cloned().collect();
+    let mut other = config();
+    other.subnets[0].lease_s = 1800;
+    lan.server.restart(lan.now, other, disk).unwrap();
+    let replies = lan.wait_for_probes();
+    let mut given: Vec<_> = replies.iter().map(|(ack, _)| ack.yiaddr).collect();
+    given.sort();
+    let mut wanted = vec![binding.address, offer.yiaddr];
+    wanted.sort();
+    assert_eq!(given, wanted);
+    assert!(lan.disk.contains_key(&offer.yiaddr));
 }
 
 #[test]

@@ -10,8 +10,8 @@
 //! - UDP 67 came from init. The packet sockets come from netd when their links exist, with a
 //!   locked filter that passes ARP replies alone; until then replies to hosts without an
 //!   address are broadcast, and probes stay unanswered.
-//! - Without a session nothing can be made durable: such requests are dropped at once, and
-//!   the client asks again.
+//! - Without a session nothing can be made durable. A client whose lease on disk still lasts gets
+//!   what is left of it at once; the others wait, five seconds at most, for the next session.
 
 mod convert;
 mod serve;

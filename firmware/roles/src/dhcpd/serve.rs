@@ -51,6 +51,8 @@ pub(super) struct Shell {
     /// `None` until controld spoke: nothing is served before its bindings are known.
     spec: Option<DhcpSpec>,
     session: Option<Session>,
+    /// The session began with its snapshot: from then on controld takes bindings.
+    begun: bool,
     hand_over: Option<Channel<(), HandOver>>,
     /// By kernel index of the link.
     packet: BTreeMap<u32, (SocketSpec, OwnedFd)>,
@@ -73,6 +75,7 @@ impl Shell {
             server: Server::default(),
             spec: None,
             session: None,
+            begun: false,
             hand_over: None,
             packet: BTreeMap::new(),
             reported: Drops::default(),
@@ -124,8 +127,9 @@ impl Shell {
                     .add(&session, SESSION, Interest::READ)
                     .map_err(RoleError::io("watching the session"))?;
                 self.session = Some(session);
-                // What the old session was asked to write may be on disk or not; clients ask
-                // again, and the snapshot tells.
+                // What the old session was asked to write may be on disk or not: the snapshot
+                // tells, and who waits for it is served then.
+                self.begun = false;
                 self.reported = Drops::default();
             }
             ChannelKind::HandOver => {
@@ -163,11 +167,15 @@ impl Shell {
         match message {
             ToDhcpd::Snapshot { spec, bindings } => {
                 let bindings = from_disk(self.clocks(), bindings);
-                match Server::new(now, ServerConfig::from(&spec), bindings) {
-                    Ok(server) => self.server = server,
+                self.begun = true;
+                match self
+                    .server
+                    .restart(now, ServerConfig::from(&spec), bindings)
+                {
+                    Ok(()) => self.told(spec),
                     Err(error) => return log::error!("the service cannot start: {error}"),
                 }
-                self.told(spec);
+                self.drain();
             }
             ToDhcpd::Spec(spec) => match self.server.configure(now, ServerConfig::from(&spec)) {
                 Ok(()) => self.told(spec),
@@ -298,7 +306,7 @@ impl Shell {
                     && let Some(token) = token
                 {
                     let now = self.ctx.clock.now();
-                    self.server.handle_input(now, Input::NotDurable(token));
+                    self.server.handle_input(now, Input::Away(token));
                 }
             }
             Event::Conflict { address, mac, .. } => {
@@ -386,7 +394,7 @@ impl Shell {
 
     /// Sends to controld; false when there is no session that takes it.
     fn tell(&mut self, message: &FromDhcpd) -> bool {
-        let Some(session) = &mut self.session else {
+        let Some(session) = self.session.as_mut().filter(|_| self.begun) else {
             return false;
         };
         match session.send(message) {
