@@ -8,4 +8,5 @@
 pub mod dhcp_client;
 pub mod dhcp_server;
 pub mod dns;
+pub mod ntp;
 pub mod rng;
