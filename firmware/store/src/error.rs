@@ -56,6 +56,15 @@ pub enum StoreError {
         /// The bound.
         bound: usize,
     },
+    /// A file beside the database could not be made, renamed or removed.
+    #[error("{what}")]
+    File {
+        /// What was attempted.
+        what: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
     /// Anything else that SQLite refused.
     #[error("{what}")]
     Sql {
@@ -77,6 +86,15 @@ impl StoreError {
                 what: format!("{what}: {source}"),
             },
             _ => Self::Sql { what, source },
+        }
+    }
+
+    /// The same for files beside the database.
+    pub(crate) fn file(what: &'static str) -> impl Fn(std::io::Error) -> Self {
+        move |source| match source.kind() {
+            std::io::ErrorKind::StorageFull => Self::Full { what },
+            std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { what },
+            _ => Self::File { what, source },
         }
     }
 

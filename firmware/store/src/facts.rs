@@ -22,6 +22,8 @@ pub enum Fact {
     LastTime,
     /// Key and certificate of the box's pages.
     Tls,
+    /// That the database is a snapshot, and why.
+    Restored,
 }
 
 impl Fact {
@@ -32,6 +34,7 @@ impl Fact {
             Self::Password => "password",
             Self::LastTime => "last-time",
             Self::Tls => "tls",
+            Self::Restored => "restored",
         }
     }
 }

@@ -41,13 +41,58 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
 "];
 
+/// The schema's version; 0 before the first migration.
+pub(crate) fn version(db: &Connection) -> Result<i64, StoreError> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(StoreError::sql("reading the schema's version"))
+}
+
+/// Whether a firmware before this one left the database.
+pub(crate) fn is_older(db: &Connection) -> Result<bool, StoreError> {
+    let found = version(db)?;
+    Ok(found > 0 && usize::try_from(found).is_ok_and(|found| found < MIGRATIONS.len()))
+}
+
+/// Whether the tables are those that the migrations up to `version` make.
+pub(crate) fn verify(db: &Connection, version: i64) -> Result<(), StoreError> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let Some(steps) = usize::try_from(version)
+        .ok()
+        .and_then(|n| MIGRATIONS.get(..n))
+    else {
+        return Err(StoreError::Newer {
+            found: version,
+            known,
+        });
+    };
+    let what = "comparing the schema";
+    let wanted = Connection::open_in_memory().map_err(StoreError::sql(what))?;
+    for step in steps {
+        wanted.execute_batch(step).map_err(StoreError::sql(what))?;
+    }
+    if tables(db)? == tables(&wanted)? {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged {
+            what: format!("its tables are not those of schema {version}"),
+        })
+    }
+}
+
+fn tables(db: &Connection) -> Result<Vec<(String, Option<String>)>, StoreError> {
+    let failed = StoreError::sql("comparing the schema");
+    let mut rows = db
+        .prepare("SELECT name, sql FROM sqlite_schema ORDER BY type, name")
+        .map_err(&failed)?;
+    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(Iterator::collect)
+        .map_err(&failed)
+}
+
 /// Brings the schema up to date, one transaction a step, so that a power cut leaves a version
 /// that some firmware knows.
 pub(crate) fn migrate(db: &mut Connection) -> Result<(), StoreError> {
-    let what = "reading the schema's version";
-    let found: i64 = db
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(StoreError::sql(what))?;
+    let found = version(db)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let Ok(done) = usize::try_from(found) else {
         return Err(StoreError::Newer { found, known });

@@ -1,5 +1,7 @@
 //! The database against real files: reopened, filled up, damaged, torn.
 
+mod damage;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
