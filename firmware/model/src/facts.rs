@@ -74,6 +74,8 @@ pub enum NoticeCode {
     PortMissing,
     /// /data cannot be used.
     DataFailed,
+    /// The database was damaged, and a snapshot of it is used.
+    DataRestored,
     /// The stored revision did not load.
     RevisionFailed,
     /// Somebody else's object stands beside ours.

@@ -8,6 +8,8 @@ mod client;
 mod help;
 mod show;
 
+pub(crate) use show::date;
+
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

@@ -423,7 +423,7 @@ fn span(seconds: u64) -> String {
 }
 
 /// UTC, as RFC 3339 without the letters. The box keeps no time zones.
-fn date(unix_s: u64) -> String {
+pub(crate) fn date(unix_s: u64) -> String {
     let days = unix_s / 86_400;
     let (year, month, day) = civil(days);
     let seconds = unix_s % 86_400;

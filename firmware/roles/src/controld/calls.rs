@@ -342,6 +342,7 @@ impl Core {
             self.stored("storing the password", |store| store.set_password(&hash))
                 .ok_or_else(cannot_store)?;
             self.auth.claimed(hash);
+            self.want_snapshot(now);
             log::info!("the householder's password is set");
             Ok(())
         });

@@ -143,6 +143,8 @@ impl Core {
             };
             self.own_notices
                 .remove(&lintel_model::facts::NoticeCode::RevisionFailed);
+            self.restored_is_dealt_with();
+            self.want_snapshot(now);
             self.refresh(now);
             self.drive(now);
             self.dirty("config", now);

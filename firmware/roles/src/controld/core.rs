@@ -139,7 +139,8 @@ pub enum Output {
         /// The reply.
         reply: Box<Reply>,
     },
-    /// The data directory is good again: end, so that a new process opens it.
+    /// The data directory is good again, or the database shows damage: end, so that a new
+    /// process opens and checks it.
     Restart,
 }
 
@@ -226,6 +227,11 @@ pub struct Core {
     events_due: Option<Instant>,
     event_id: u64,
     time_at: Instant,
+    /// When the next snapshot of the database is due.
+    pub(super) snapshot_at: Option<Instant>,
+    pub(super) snapshot_last: Option<Instant>,
+    /// The database has shown damage: it is given up.
+    pub(super) giving_up: bool,
     /// `None` when none could be made: there is HTTP alone then.
     pub(super) tls: Option<TlsRow>,
     out: VecDeque<Output>,
@@ -322,6 +328,9 @@ impl Core {
             events_due: None,
             event_id: 0,
             time_at: now.mono,
+            snapshot_at: None,
+            snapshot_last: None,
+            giving_up: false,
             tls: None,
             out: VecDeque::new(),
         };
@@ -334,6 +343,7 @@ impl Core {
         });
         core.certify(now);
         core.resolved.dns.hosts = core.hosts(now);
+        core.begin_snapshots(now);
         Ok(core)
     }
 
@@ -399,6 +409,9 @@ impl Core {
             self.note_time(now);
             self.certify(now);
         }
+        if due(self.snapshot_at) {
+            self.take_snapshot(now);
+        }
         self.expire_init_uses(now);
         if let Some(pending) = &mut self.pending_apply
             && !pending.replied
@@ -427,6 +440,7 @@ impl Core {
             self.events_due,
             self.services_at,
             Some(self.time_at),
+            self.snapshot_at,
             init,
             apply.map(|pending| pending.deadline),
         ]
@@ -831,6 +845,11 @@ impl Core {
     pub(super) fn store_failed(&mut self, what: &str, error: &StoreError) {
         let reason = startup::sentence(error);
         log::error!("{what}: {reason}");
+        if error.is_fatal() && self.facts.data == DataState::Good && !self.giving_up {
+            // The next process checks it, and takes a snapshot in its place.
+            self.giving_up = true;
+            self.say(Output::Restart);
+        }
         self.own_notices.insert(
             NoticeCode::DataFailed,
             Notice {

@@ -16,6 +16,7 @@ mod control;
 pub mod core;
 mod leases;
 mod shell;
+mod snapshots;
 mod startup;
 mod views;
 

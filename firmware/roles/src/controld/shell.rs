@@ -36,7 +36,7 @@ const BINDS_MAX: usize = 256;
 
 /// Runs the role.
 pub fn main(mut ctx: RoleContext) -> Result<(), RoleError> {
-    let store = Store::open(&ctx.start.data_dir);
+    let store = Store::open_or_restore(&ctx.start.data_dir, ctx.clock.unix_s());
     let own_uid = match ctx.start.run {
         Some(_) => nix::unistd::geteuid().as_raw(),
         None => 0,
@@ -265,7 +265,7 @@ impl Shell {
                     None
                 }
                 Output::Restart => {
-                    log::info!("the storage is good again: starting anew with it");
+                    log::info!("starting anew with what the storage holds now");
                     return Ok(false);
                 }
             };

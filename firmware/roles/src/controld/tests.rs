@@ -4,6 +4,7 @@ mod calls;
 mod kernel;
 mod leases;
 mod random;
+mod snapshots;
 mod tls;
 
 use std::collections::BTreeMap;
