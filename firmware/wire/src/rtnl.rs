@@ -88,6 +88,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn half_a_structure_of_lifetimes_is_none() {
+        let mut bytes = vec![AF_INET, 24, 0, 0, 1, 0, 0, 0];
+        // IFA_CACHEINFO with its first number only.
+        bytes.extend([8, 0, 6, 0, 9, 0, 0, 0]);
+        let address = AddressRepr::parse(&bytes).unwrap();
+        assert_eq!((address.preferred_s, address.valid_s), (None, None));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_parse_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

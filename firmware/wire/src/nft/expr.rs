@@ -376,6 +376,24 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn a_log_expression_that_mixes_its_two_forms_is_unknown() {
+        for (group, other) in [(true, 5), (true, 6), (false, 3), (false, 4)] {
+            let mut w = Writer::new(1);
+            let _ = w.begin(1, 0, &[]);
+            w.str(NAME, "log");
+            w.nest(DATA, |w| {
+                if group {
+                    w.be16(1, 7);
+                }
+                w.be32(other, 1);
+            });
+            w.end();
+            let message = Messages::new(w.finish().unwrap()).next().unwrap();
+            assert_eq!(Expr::parse(message.payload), Expr::Unknown { name: "log" });
+        }
+    }
+
     proptest! {
         #[test]
         fn every_expression_survives_the_trip(

@@ -90,6 +90,7 @@ impl<'a> SetRepr<'a> {
         let attrs = Attrs::after(payload, NFGENMSG_LEN);
         let number = |kind| attrs.find(kind).and_then(|a| a.be32());
         let desc = attrs.find(attr::DESC);
+        let data_type = number(attr::DATA_TYPE);
         Ok(Self {
             family: *payload.first().ok_or(Malformed("nfgenmsg"))?,
             table: text(&attrs, attr::TABLE, "NFTA_SET_TABLE")?,
@@ -105,8 +106,9 @@ impl<'a> SetRepr<'a> {
                         .collect()
                 })
                 .unwrap_or_default(),
-            data_type: number(attr::DATA_TYPE),
-            data_len: number(attr::DATA_LEN).unwrap_or(0),
+            data_type,
+            // Without a type there is no value that could have a length.
+            data_len: data_type.and(number(attr::DATA_LEN)).unwrap_or(0),
             size: desc
                 .and_then(|d| d.nested().find(attr::DESC_SIZE)?.be32())
                 .unwrap_or(0),
@@ -190,14 +192,20 @@ impl<'a> ElementRepr<'a> {
             Data::Value(bytes) => Some(bytes),
             Data::Verdict(_) => None,
         };
+        let catchall = bits & CATCHALL != 0;
         Some(Self {
-            key: value(attr::ELEM_KEY).or((bits & CATCHALL != 0).then_some(&[]))?,
+            // The catch-all element stands for every key; one beside it says nothing.
+            key: if catchall {
+                &[]
+            } else {
+                value(attr::ELEM_KEY)?
+            },
             key_end: value(attr::ELEM_KEY_END),
             data: attrs
                 .find(attr::ELEM_DATA)
                 .and_then(|a| Data::parse(a.data)),
             interval_end: bits & INTERVAL_END != 0,
-            catchall: bits & CATCHALL != 0,
+            catchall,
         })
     }
 
@@ -320,6 +328,35 @@ mod tests {
         let bytes = w.finish().unwrap();
         let message = Messages::new(bytes).next().unwrap();
         assert_eq!(SetRepr::parse(message.payload), Ok(set));
+    }
+
+    #[test]
+    fn a_length_of_values_without_their_type_is_no_part_of_a_set() {
+        let mut w = Writer::new(1);
+        let _ = w.begin(msg::NEWSET, 0, &nfgenmsg(1, 0));
+        w.str(attr::TABLE, "t");
+        w.str(attr::NAME, "s");
+        w.be32(attr::DATA_LEN, 4);
+        w.end();
+        let message = Messages::new(w.finish().unwrap()).next().unwrap();
+        let set = SetRepr::parse(message.payload).unwrap();
+        assert_eq!((set.data_type, set.data_len), (None, 0));
+    }
+
+    #[test]
+    fn a_catchall_element_has_no_key() {
+        let mut w = Writer::new(1);
+        let _ = w.begin(msg::NEWSETELEM, 0, &nfgenmsg(1, 0));
+        w.nest(attr::LIST_ELEMENTS, |w| {
+            w.nest(LIST_ELEM, |w| {
+                w.be32(attr::ELEM_FLAGS, CATCHALL);
+                w.nest(attr::ELEM_KEY, |w| Data::Value(&[1, 2]).emit(w));
+            });
+        });
+        w.end();
+        let message = Messages::new(w.finish().unwrap()).next().unwrap();
+        let elements = parse_elements(message.payload).unwrap();
+        assert!(elements[0].catchall && elements[0].key.is_empty());
     }
 
     #[test]

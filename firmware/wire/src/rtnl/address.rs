@@ -96,8 +96,9 @@ impl AddressRepr {
                 attr::FLAGS => address.flags = a.u32().unwrap_or(address.flags),
                 attr::PROTO => address.protocol = a.u8(),
                 attr::CACHEINFO => {
-                    address.preferred_s = u32_at(a.data, 0);
-                    address.valid_s = u32_at(a.data, 4);
+                    // Both or none: half a structure says nothing.
+                    let lifetimes = u32_at(a.data, 0).zip(u32_at(a.data, 4));
+                    (address.preferred_s, address.valid_s) = lifetimes.unzip();
                 }
                 _ => {}
             }

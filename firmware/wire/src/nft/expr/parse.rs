@@ -73,14 +73,7 @@ pub(super) fn known<'a>(name: &'a str, f: &Fields<'a>) -> Result<Expr<'a>, Malfo
                 .ok_or(Malformed("NFTA_IMMEDIATE_DATA"))?,
         },
         "counter" => Expr::Counter,
-        "log" => Expr::Log {
-            group: f.0.find(1).and_then(|a| a.be16()),
-            prefix: f.0.find(2).and_then(|a| a.str()).unwrap_or_default(),
-            level: f.find(5).unwrap_or(4),
-            snaplen: f.find(3).unwrap_or(0),
-            threshold: f.0.find(4).and_then(|a| a.be16()).unwrap_or(0),
-            flags: f.find(6).unwrap_or(0),
-        },
+        "log" => log(f)?,
         "reject" => Expr::Reject {
             kind: f.u32(1)?,
             code: f.0.find(2).and_then(|a| a.u8()).unwrap_or(0),
@@ -154,7 +147,33 @@ pub(super) fn known<'a>(name: &'a str, f: &Fields<'a>) -> Result<Expr<'a>, Malfo
 /// unknown.
 pub(super) struct Fields<'a>(pub(super) Attrs<'a>);
 
+/// The kernel's own log has a level and flags, a group has a length and a threshold; the two
+/// forms mixed are neither.
+fn log<'a>(f: &Fields<'a>) -> Result<Expr<'a>, Malformed> {
+    const GROUP: u16 = 1;
+    let foreign = if f.has(GROUP) { [5, 6] } else { [3, 4] };
+    if foreign.into_iter().any(|kind| f.has(kind)) {
+        return Err(Malformed("NFTA_LOG_GROUP"));
+    }
+    let group = match f.0.find(GROUP) {
+        Some(group) => Some(group.be16().ok_or(Malformed("NFTA_LOG_GROUP"))?),
+        None => None,
+    };
+    Ok(Expr::Log {
+        group,
+        prefix: f.0.find(2).and_then(|a| a.str()).unwrap_or_default(),
+        level: f.find(5).unwrap_or(4),
+        snaplen: f.find(3).unwrap_or(0),
+        threshold: f.0.find(4).and_then(|a| a.be16()).unwrap_or(0),
+        flags: f.find(6).unwrap_or(0),
+    })
+}
+
 impl<'a> Fields<'a> {
+    fn has(&self, kind: u16) -> bool {
+        self.0.find(kind).is_some()
+    }
+
     fn find(&self, kind: u16) -> Option<u32> {
         self.0.find(kind)?.be32()
     }
