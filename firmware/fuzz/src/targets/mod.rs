@@ -1,0 +1,52 @@
+//! The table of targets. What one asserts stands at its function.
+
+pub mod dhcpv4;
+pub mod dns;
+pub mod link;
+pub mod netlink;
+pub mod nft;
+
+use arbitrary::Unstructured;
+
+use crate::{Tally, Target};
+
+/// Every target, those first whose calls take longest.
+pub const TARGETS: &[Target] = &[
+    row("dns_message", dns::dns_message, dns::message_octets, 120),
+    row("dns_packet", dns::dns_packet, dns::message_octets, 120),
+    row("dns_name", dns::dns_name, dns::name_octets, 40),
+    row(
+        "dhcpv4_message",
+        dhcpv4::dhcpv4_message,
+        dhcpv4::message_octets,
+        320,
+    ),
+    row(
+        "dhcpv4_options",
+        dhcpv4::dhcpv4_options,
+        dhcpv4::option_octets,
+        40,
+    ),
+    row("frame", link::frame, link::frame_octets, 80),
+    row("arp", link::arp, link::arp_octets, 28),
+    row("bpf", link::bpf, link::frame_octets, 80),
+    row("nl", netlink::nl, netlink::datagram_octets, 120),
+    row("rtnl", netlink::rtnl, netlink::rtnl_octets, 120),
+    row("ct", netlink::ct, netlink::flow_octets, 160),
+    row("nft", nft::nft, nft::object_octets, 160),
+    row("nft_elements", nft::nft_elements, nft::element_octets, 120),
+];
+
+const fn row(
+    name: &'static str,
+    run: fn(&[u8]) -> Tally,
+    sample: fn(&mut Unstructured<'_>) -> Vec<u8>,
+    len_typical: usize,
+) -> Target {
+    Target {
+        name,
+        run,
+        sample,
+        len_typical,
+    }
+}
