@@ -46,7 +46,7 @@ pub fn dns_packet(data: &[u8]) -> Tally {
         }
     }
     if whole && !ttls.is_empty() {
-        let offsets: Vec<u16> = ttls.iter().filter_map(|(at, _)| at.clone().ok()).collect();
+        let offsets: Vec<u16> = ttls.iter().filter_map(|(at, _)| at.ok()).collect();
         let mut aged = Packet::new_checked(data.to_vec()).expect("the header is there");
         aged.age_ttls(&offsets, 7);
         let after: Vec<_> = aged.records().map_while(Result::ok).collect();

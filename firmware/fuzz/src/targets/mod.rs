@@ -5,6 +5,7 @@ pub mod dns;
 pub mod link;
 pub mod netlink;
 pub mod nft;
+pub mod ntp;
 
 use arbitrary::Unstructured;
 
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     row("frame", link::frame, link::frame_octets, 80),
     row("arp", link::arp, link::arp_octets, 28),
     row("bpf", link::bpf, link::frame_octets, 80),
+    row("ntp", ntp::ntp, ntp::packet_octets, 48),
     row("nl", netlink::nl, netlink::datagram_octets, 120),
     row("rtnl", netlink::rtnl, netlink::rtnl_octets, 120),
     row("ct", netlink::ct, netlink::flow_octets, 160),

@@ -17,7 +17,7 @@ use crate::entropy::{any, below, number, octets, once_in, pick, text};
 pub fn nl(data: &[u8]) -> Tally {
     let mut messages = Messages::new(data);
     let (mut end, mut count) = (data.as_ptr() as usize, 0);
-    while let Some(message) = messages.next() {
+    for message in messages.by_ref() {
         count += 1;
         let start = message.payload.as_ptr() as usize;
         assert!(start >= end + 16);
@@ -130,13 +130,12 @@ pub fn try_payload(fill: impl FnOnce(&mut Writer) -> u32) -> Result<Vec<u8>, Wri
 }
 
 fn attribute(kind: u16, data: &[u8]) -> Vec<u8> {
-    let written = payload(|w| {
+    payload(|w| {
         let seq = w.begin(0, 0, &[]);
         w.attr(kind, data);
         w.end();
         seq
-    });
-    written
+    })
 }
 
 /// A datagram of several messages, as the kernel answers.
