@@ -8,7 +8,7 @@ use crate::Request;
 use crate::error::BenchError;
 use crate::load::{Exchange, Heard, Outcome, SLOTS_MAX, WINDOW_MAX};
 use crate::measure::{cpu_ns, family, rss_kib, words_of};
-use crate::place::{CLIENT, Place, SERVER, has, wait_for};
+use crate::place::{CLIENT, LINK, Place, SERVER, has, wait_for};
 use crate::report::{self, Line, Round};
 
 /// Names in the caches: what a household asks for in a day.
@@ -31,7 +31,7 @@ struct Server {
 
 /// The whole bench.
 pub(crate) fn bench(request: &Request) -> Result<(), BenchError> {
-    let place = Place::new(request.real_time);
+    let place = Place::with_address(LINK, request.real_time);
     let upstream = format!("{CLIENT}:{UPSTREAM_PORT}");
     let _upstream = place.aside("upstream", &["upstream", "dns", "--from", &upstream]);
     let mut servers = vec![ours(&place, request)?, unbound(&place), dnsmasq(&place)];
@@ -50,7 +50,7 @@ pub(crate) fn bench(request: &Request) -> Result<(), BenchError> {
             let cpu = cpu_ns(&server.pids) - before;
             server.line.judge(&outcome);
             server.line.rounds.push(Round {
-                a_second: outcome.done as f64 / outcome.seconds,
+                a_second: outcome.a_second,
                 cpu_us: cpu as f64 / 1e3 / outcome.done as f64,
                 ..Round::default()
             });

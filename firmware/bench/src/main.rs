@@ -6,6 +6,7 @@
 //! wrong takes its server's ratios off the report.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a host program: processes, sockets and the clock are its work
 
+mod dhcp;
 mod dns;
 mod error;
 mod load;
@@ -23,7 +24,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use crate::error::BenchError;
 
 const USAGE: &str = "\
-lintel-bench dns  --lintel FILE [--rounds N] [--seconds N] [--real-time yes]
+lintel-bench dns|dhcp --lintel FILE [--rounds N] [--seconds N] [--real-time yes]
 
 Called by `cargo xtask bench`; needs root's rights, or those of `unshare -Urmn`.";
 
@@ -37,6 +38,8 @@ struct Request {
     to: Option<SocketAddrV4>,
     from: Option<SocketAddrV4>,
     pace: load::Pace,
+    pass: i32,
+    clients: usize,
 }
 
 fn main() -> ExitCode {
@@ -56,15 +59,28 @@ fn run(request: &Request) -> Result<(), BenchError> {
     let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["dns"] => dns::bench(request),
+        ["dhcp"] => dhcp::bench(request),
         // What the benches start in their namespaces.
         ["upstream", "dns"] => dns::upstream(request.address(request.from, "--from")?),
-        ["load", "dns"] => load::run(
-            request.address(request.from, "--from")?,
-            request.address(request.to, "--to")?,
-            &request.pace,
-            Duration::from_secs(request.seconds),
-            &mut dns::Questions::new(request.pace == load::Pace::Once),
-        ),
+        ["load", protocol] => {
+            let from = request.address(request.from, "--from")?;
+            let mut exchange: Box<dyn load::Exchange> = match *protocol {
+                "dns" => Box::new(dns::Questions::new(request.pace == load::Pace::Once)),
+                "dhcp" => Box::new(dhcp::Clients::new(
+                    request.clients,
+                    request.pass,
+                    *from.ip(),
+                )),
+                _ => return Err(BenchError::Usage(USAGE.to_owned())),
+            };
+            load::run(
+                from,
+                request.address(request.to, "--to")?,
+                &request.pace,
+                Duration::from_secs(request.seconds),
+                exchange.as_mut(),
+            )
+        }
         _ => Err(BenchError::Usage(USAGE.to_owned())),
     }
 }
@@ -85,6 +101,8 @@ fn parse() -> Result<Request, BenchError> {
         to: None,
         from: None,
         pace: load::Pace::Window(load::WINDOW_MAX),
+        pass: 0,
+        clients: 1,
     };
     let usage = |error: lexopt::Error| BenchError::Usage(format!("{error}\n{USAGE}"));
     let mut args = Parser::from_env();
@@ -105,6 +123,8 @@ fn parse() -> Result<Request, BenchError> {
             "real-time" => request.real_time = value == "yes",
             "to" => request.to = Some(value.parse().map_err(usage)?),
             "from" => request.from = Some(value.parse().map_err(usage)?),
+            "pass" => request.pass = value.parse().map_err(usage)?,
+            "clients" => request.clients = value.parse().map_err(usage)?,
             "window" => request.pace = load::Pace::Window(value.parse().map_err(usage)?),
             "rate" => request.pace = load::Pace::Rate(value.parse().map_err(usage)?),
             "pace" if value == "once" => request.pace = load::Pace::Once,

@@ -8,11 +8,15 @@ pub(crate) fn cpu_ns(pids: &[u32]) -> u64 {
     pids.iter().flat_map(|pid| threads(*pid)).sum()
 }
 
-/// Memory that these processes hold, KiB.
+/// Memory that these processes hold, KiB; pages that several of them share count once.
 pub(crate) fn rss_kib(pids: &[u32]) -> u64 {
+    let (file, field) = match pids {
+        [_] => ("status", "VmRSS:"),
+        _ => ("smaps_rollup", "Pss:"),
+    };
     let of = |pid: &u32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+        let line = text.lines().find(|line| line.starts_with(field))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok()
     };
     pids.iter().filter_map(of).sum()
