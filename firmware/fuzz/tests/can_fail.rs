@@ -1,5 +1,10 @@
 //! The runner finds a planted panic, hang, leak, endless recursion and boundless allocation, says
 //! how to replay each, and the replay shows it again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types
+)] // tests
 
 use std::fs;
 use std::path::PathBuf;
