@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use lintel_ipc::init::SocketName;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
 /// Connections that wait for accept(2). A full queue drops the next handshake, which then waits a
@@ -118,9 +117,19 @@ fn bound(kind: SockType, address: SocketAddr) -> io::Result<OwnedFd> {
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     if kind == SockType::Stream {
-        listen(&fd, Backlog::new(BACKLOG)?)?;
+        listen(&fd)?;
     }
     Ok(fd)
+}
+
+/// nix takes no backlog above the C library's SOMAXCONN, which is 128 with musl whatever the
+/// kernel's bound is.
+fn listen(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: a plain call on two numbers; the descriptor is open as long as `fd` lives.
+    match unsafe { libc::listen(fd.as_raw_fd(), BACKLOG) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Clients without an address send and hear broadcasts, so this one is IPv4 and wildcard even
