@@ -18,17 +18,20 @@
 //!
 //! No allocation per packet. Nothing panics on any bytes.
 
+mod rate;
+
 use std::net::IpAddr;
 
 use embassy_time::{Duration, Instant};
-use lintel_wire::ntp::{self, HEADER_LEN, NtpTimestamp};
+use lintel_wire::ntp::{
+    self, HEADER_LEN, Kiss, Leap, Mode, NtpShort, NtpTimestamp, Packet, ReferenceId,
+};
+
+pub use rate::CLIENTS_MAX;
+use rate::{Asked, RateTable};
 
 use super::{System, UnixNs};
 use crate::rng::Rng;
-
-/// Most addresses whose rate is known at a time: a house has a hundred hosts, and a row of the
-/// table is one cache line's neighbourhood. 4096 entries of 16 octets are 64 KiB.
-pub const CLIENTS_MAX: usize = 4_096;
 
 /// How often one address may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +43,8 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// For a LAN: `chronyd` with `iburst` and a minute of `minpoll 1` stay below it, a loop
-    /// without a pause does not.
+    /// For a LAN: what clients do in a hurry (eight requests two seconds apart, a new start
+    /// every minute) stays below it, a loop without a pause does not.
     pub const LAN: Self = Self {
         interval: Duration::from_secs(1),
         burst: 16,
@@ -106,15 +109,17 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Server {
     system: System,
+    rate: Option<RateTable>,
     counters: Counters,
 }
 
 impl Server {
     /// A server that says nothing until it is told how good the clock is. `limit` is `None` to
     /// answer everybody always. The table's places are chosen with a secret from `rng`.
-    pub fn new(now: Instant, _limit: Option<RateLimit>, _rng: &mut dyn Rng) -> Self {
+    pub fn new(now: Instant, limit: Option<RateLimit>, rng: &mut dyn Rng) -> Self {
         Self {
             system: System::unsynchronised(now, 0),
+            rate: limit.map(|limit| RateTable::new(limit, rng)),
             counters: Counters::default(),
         }
     }
@@ -133,11 +138,93 @@ impl Server {
     /// clock. The verdict is for the sender's address and port.
     pub fn handle_request(
         &mut self,
-        _now: Instant,
-        _from: IpAddr,
-        _octets: &[u8],
-        _received: UnixNs,
+        now: Instant,
+        from: IpAddr,
+        octets: &[u8],
+        received: UnixNs,
     ) -> Verdict {
-        Verdict::Silence(DropReason::Unsynchronised)
+        let Ok(request) = Packet::parse(octets) else {
+            self.counters.malformed += 1;
+            return Verdict::Silence(DropReason::Malformed);
+        };
+        if request.mode != Mode::Client {
+            self.counters.not_client += 1;
+            return Verdict::Silence(DropReason::NotClient);
+        }
+        if !self.system.is_synchronised() {
+            self.counters.unsynchronised += 1;
+            return Verdict::Silence(DropReason::Unsynchronised);
+        }
+        let asked = match &mut self.rate {
+            Some(table) => table.ask(now, from),
+            None => Asked::Within,
+        };
+        match asked {
+            Asked::Within => {
+                self.counters.replies += 1;
+                Verdict::Reply(self.reply(now, &request, received))
+            }
+            Asked::FirstBeyond => {
+                self.counters.kisses += 1;
+                Verdict::Reply(kiss(&request, received))
+            }
+            Asked::Beyond => {
+                self.counters.rate += 1;
+                Verdict::Silence(DropReason::Rate)
+            }
+        }
+    }
+
+    fn reply(&self, now: Instant, request: &Packet, received: UnixNs) -> Reply {
+        let system = &self.system;
+        let packet = Packet {
+            leap: system.leap,
+            stratum: system.stratum,
+            precision: system.precision,
+            root_delay: NtpShort::from_ns(system.root_delay_ns),
+            root_dispersion: NtpShort::from_ns(system.root_dispersion_ns_at(now)),
+            reference_id: system.reference_id,
+            reference: NtpTimestamp::from_unix(system.reference),
+            ..answer(request, received)
+        };
+        Reply {
+            octets: packet.emit(),
+        }
     }
 }
+
+/// Tells a client to slow down (RFC 5905 section 7.4). Nothing in it can be taken for time.
+fn kiss(request: &Packet, received: UnixNs) -> Reply {
+    let packet = Packet {
+        leap: Leap::Unsynchronised,
+        stratum: 0,
+        reference_id: ReferenceId::from(Kiss::Rate),
+        ..answer(request, received)
+    };
+    Reply {
+        octets: packet.emit(),
+    }
+}
+
+/// What every answer to this request says. The poll field is the client's own; the origin is
+/// its transmit field whatever stands in there.
+fn answer(request: &Packet, received: UnixNs) -> Packet {
+    Packet {
+        leap: Leap::Unsynchronised,
+        version: request.version,
+        mode: Mode::Server,
+        stratum: 0,
+        poll: request.poll,
+        precision: 0,
+        root_delay: NtpShort::ZERO,
+        root_dispersion: NtpShort::ZERO,
+        reference_id: ReferenceId::NONE,
+        reference: NtpTimestamp::ZERO,
+        origin: request.transmit,
+        receive: NtpTimestamp::from_unix(received),
+        transmit: NtpTimestamp::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests;
