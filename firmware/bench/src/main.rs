@@ -12,6 +12,7 @@ mod error;
 mod load;
 mod measure;
 mod place;
+mod plan;
 mod report;
 
 use std::net::SocketAddrV4;
@@ -24,7 +25,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use crate::error::BenchError;
 
 const USAGE: &str = "\
-lintel-bench dns|dhcp --lintel FILE [--rounds N] [--seconds N] [--real-time yes]
+lintel-bench dns|dhcp|plan --lintel FILE [--rounds N] [--seconds N] [--real-time yes]
 
 Called by `cargo xtask bench`; needs root's rights, or those of `unshare -Urmn`.";
 
@@ -60,8 +61,16 @@ fn run(request: &Request) -> Result<(), BenchError> {
     match words.as_slice() {
         ["dns"] => dns::bench(request),
         ["dhcp"] => dhcp::bench(request),
+        ["plan"] => plan::bench(request),
         // What the benches start in their namespaces.
         ["upstream", "dns"] => dns::upstream(request.address(request.from, "--from")?),
+        ["rounds", file] => plan::rounds(file, request.rounds),
+        ["apply", "once"] => plan::apply(false).map(|_| ()),
+        ["apply", "and-look"] => plan::apply(true).map(|_| ()),
+        ["apply", "nothing"] => match plan::apply(true)? {
+            0 => Ok(()),
+            writes => Err(BenchError::Wrong(format!("{writes} needless writes"))),
+        },
         ["load", protocol] => {
             let from = request.address(request.from, "--from")?;
             let mut exchange: Box<dyn load::Exchange> = match *protocol {

@@ -1,11 +1,26 @@
-//! `cargo xtask bench`: builds both sides, then `lintel-bench` does the work.
+//! `cargo xtask bench`: builds both sides, then `lintel-bench` does the work. Booting is measured
+//! where the machines are.
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-use crate::cross::{run, tree};
+use crate::cross::{Profile, run, tree};
 use crate::error::XtaskError;
+
+/// Boots the box and a trivial init by turns.
+pub(crate) fn boot(profile: Profile) -> Result<(), XtaskError> {
+    let mut program = Command::new(tree().join("qemu/run"));
+    program.arg("--check");
+    if profile == Profile::Fast {
+        program.arg("--fast");
+    }
+    run(
+        &mut program,
+        "the bench of booting",
+        "it is part of this tree",
+    )
+}
 
 /// Measures `lintel` beside others, as `words` say (`dns --rounds 3`).
 pub(crate) fn bench(lintel: &Path, words: &[OsString]) -> Result<(), XtaskError> {
