@@ -173,6 +173,32 @@ fn set_sysctls() {
             log::warn!("{name} could not be set: {error}");
         }
     }
+    size_conntrack();
+}
+
+/// The kernel sizes the table of connections by its RAM for a host: 1,024 entries with 128 MiB,
+/// which one busy page fills. When it is full, every new connection of the household is dropped.
+fn size_conntrack() {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"));
+    let total_kib = total.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    let entries = conntrack_entries_max(total_kib.unwrap_or(0));
+    for (path, value) in [
+        // Two entries a bucket, each of which stands in the table by two tuples.
+        ("/sys/module/nf_conntrack/parameters/hashsize", entries / 2),
+        ("/proc/sys/net/netfilter/nf_conntrack_max", entries),
+    ] {
+        if let Err(error) = fs::write(path, value.to_string()) {
+            log::warn!("{path} could not be set: {error}");
+        }
+    }
+}
+
+/// An entry takes some 320 octets: a full table is a twelfth of the RAM, and 5 MiB at least.
+fn conntrack_entries_max(total_kib: u64) -> u64 {
+    (total_kib / 4).clamp(16_384, 262_144)
 }
 
 fn open_data(line: &KernelCommandLine) -> Result<(), data::DataError> {
