@@ -25,6 +25,17 @@ const ACK: u8 = 5;
 pub const GOT_LEASE: &str = "lease";
 /// Printed when the name is resolved.
 pub const GOT_NAME: &str = "name";
+/// Between two devices that come for the first time.
+const NEWCOMER_EVERY: Duration = Duration::from_secs(1);
+/// A device that waits longer is given up.
+const NEWCOMER_MAX: Duration = Duration::from_secs(10);
+/// Where `ciaddr` stands (RFC 2131 section 2).
+const CIADDR: usize = 12;
+
+/// Printed with the time of each renewal.
+pub const RENEWED: &str = "renewed";
+/// Printed when a new device has its lease.
+pub const JOINED: &str = "joined";
 /// Printed when the page is there.
 pub const GOT_PAGE: &str = "page";
 
@@ -42,6 +53,52 @@ pub fn probe(link: &str, name: &str, page: &str, within: Duration) -> Option<()>
     Some(())
 }
 
+/// Renews the lease of `address` at `server` without end, as its holder that sends client ids
+/// of the usual kind; prints one [`RENEWED`] for each ACK.
+pub fn renew(link: &str, address: Ipv4Addr, server: Ipv4Addr) {
+    let mac = mac_of(link);
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).expect("port 68 is free here");
+    for xid in 1.. {
+        let id = [&[61, 7, 1][..], &mac].concat();
+        let mut message = dhcp_message(REQUEST, xid, mac, &id);
+        message[CIADDR..CIADDR + 4].copy_from_slice(&address.octets());
+        let _ = socket.send_to(&message, (server, 67));
+        let next = Instant::now() + ASK_EVERY;
+        while let Some(reply) = receive(&socket, next) {
+            // A late one is an answer too.
+            let id = reply
+                .get(4..8)
+                .map(|id| u32::from_be_bytes([id[0], id[1], id[2], id[3]]));
+            if let Some(id) = id
+                && dhcp_reply(&reply, id).is_some_and(|reply| reply.kind == ACK)
+            {
+                println!("{RENEWED} {}", unix_ms());
+            }
+        }
+    }
+}
+
+/// Devices that were never here before, one after the other, without end: prints [`JOINED`] and
+/// how long the device waited, in milliseconds.
+pub fn newcomers(link: &str) {
+    for number in 1_u32.. {
+        let begun = Instant::now();
+        let [_, b, c, d] = number.to_be_bytes();
+        if lease_for(link, [0x52, 0x55, 0, b, c, d], begun + NEWCOMER_MAX).is_some() {
+            println!("{JOINED} {} {}", unix_ms(), begun.elapsed().as_millis());
+        }
+        std::thread::park_timeout(
+            (begun + NEWCOMER_EVERY).saturating_duration_since(Instant::now()),
+        );
+    }
+}
+
+/// Unix time in milliseconds: what different processes measure by.
+pub fn unix_ms() -> u128 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("it is after 1970").as_millis()
+}
+
 struct Lease {
     address: Ipv4Addr,
     prefix_len: u32,
@@ -50,7 +107,10 @@ struct Lease {
 }
 
 fn lease(link: &str, end: Instant) -> Option<Lease> {
-    let mac = mac_of(link);
+    lease_for(link, mac_of(link), end)
+}
+
+fn lease_for(link: &str, mac: [u8; 6], end: Instant) -> Option<Lease> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).expect("port 68 is free here");
     socket.set_broadcast(true).expect("a UDP socket");
     setsockopt(&socket, sockopt::BindToDevice, &link.into()).expect("the link exists");

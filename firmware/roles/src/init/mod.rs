@@ -4,6 +4,7 @@
 //! * [`shell`]: the loop around it.
 //! * [`boot`]: what only PID 1 does. [`data`], [`gpt`], [`console`], [`cmdline`], [`chores`]: its parts;
 //!   [`prompt`]: the process on a console.
+//! * [`faults`]: what a test may do to a box that was booted as one.
 //! * [`logs`], [`log_files`]: what the roles said, in memory and on disk.
 //!
 //! It parses no network octet and opens no database. What it reads of roles is hostile: lines
@@ -14,6 +15,7 @@ pub mod chores;
 pub mod cmdline;
 pub mod console;
 pub mod data;
+pub mod faults;
 pub mod gpt;
 pub mod log_files;
 pub mod logs;

@@ -9,6 +9,8 @@ use std::process::{Command, ExitCode};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use super::faults;
+
 /// Longest line taken; more is a serial line making noise.
 const LINE_BYTES_MAX: u64 = 512;
 
@@ -32,6 +34,7 @@ pub fn main() -> ExitCode {
             )),
             None => {}
             Some("exit" | "logout") => return ExitCode::SUCCESS,
+            Some("test") => say(&faults::run(words.get(1..).unwrap_or_default())),
             Some(_) => run(&words),
         }
         first = false;
