@@ -67,7 +67,7 @@ fn a_householder_claims_the_router_and_watches_it() {
     browser.wait_for("#live", address);
     browser.wait_for("#live", isp::GATEWAY);
     browser.wait_for("table.stack", "annes-laptop");
-    for role in ["netd", "controld", "wand", "dhcpd", "dnsd", "webd"] {
+    for role in ["netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd"] {
         browser.wait_for("table.services", role);
     }
     browser.script("window.neverReloaded = true");

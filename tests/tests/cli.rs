@@ -17,7 +17,7 @@ use netns_tests::{Proc, told, until};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const ROLES: [&str; 6] = ["netd", "controld", "wand", "dhcpd", "dnsd", "webd"];
+const ROLES: [&str; 7] = ["netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd"];
 
 /// A router with one host online.
 struct Home {

@@ -239,7 +239,7 @@ fn every_role_may_be_killed_while_packets_pass() {
             begun.elapsed().as_millis()
         );
     };
-    for name in ["netd", "controld", "wand", "dhcpd", "dnsd", "webd"] {
+    for name in ["netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd"] {
         let before = roles(router)[name];
         let begun = Instant::now();
         let killed = Command::new("kill")

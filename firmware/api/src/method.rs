@@ -26,6 +26,8 @@ pub enum MethodId {
     DhcpLeasesDelete,
     DnsRecordsList,
     DnsStatistics,
+    NtpStatus,
+    NtpSources,
     DnsFlush,
     LogsServices,
     AuthStatus,

@@ -124,6 +124,15 @@ pub struct ClockStatus {
     pub unix_s: u64,
     /// Whether a time source has confirmed it since boot.
     pub synchronised: bool,
+    /// Whether several sources agreed since boot: dates of certificates are judged strictly.
+    #[serde(default)]
+    pub agreed: bool,
+    /// How far it was off when the sources were last combined, nanoseconds; positive: behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_ns: Option<i64>,
+    /// Sources that agree.
+    #[serde(default)]
+    pub sources: u32,
 }
 
 /// Main memory, as in /proc/meminfo.

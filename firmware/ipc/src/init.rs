@@ -98,6 +98,10 @@ pub enum SocketName {
     DnsTcp,
     /// UDP 67, IPv4, broadcast allowed, with packet info.
     DhcpUdp,
+    /// UDP 123, IPv6 wildcard that also takes IPv4, with packet info and times of arrival.
+    NtpUdp,
+    /// UDP on a random port, the same otherwise, with times of departure too: from here we ask.
+    NtpClientUdp,
     /// TCP 80, listening.
     Http,
     /// TCP 443, listening.

@@ -13,6 +13,7 @@ pub mod dhcpd;
 pub mod dnsd;
 pub mod init;
 pub mod netd;
+pub mod timed;
 pub mod wand;
 pub mod webd;
 

@@ -35,6 +35,8 @@ pub struct Config {
     pub dhcp: DhcpConfig,
     /// Names for the household's devices.
     pub dns: DnsConfig,
+    /// The clock, and time for the household's devices.
+    pub ntp: NtpConfig,
     /// Only for `lintel run`: where the roles listen when the box is not the whole machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunConfig>,
@@ -337,6 +339,97 @@ pub enum RecordType {
     PTR,
 }
 
+/// The clock, and time for the household's devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NtpConfig {
+    /// Time servers to ask, by address or name.
+    pub servers: Vec<TimeServer>,
+    /// Names that stand for many servers, of which a few are asked.
+    pub pools: Vec<TimeServer>,
+    /// Ask the time servers that the WAN's lease names, too (DHCP option 42, RFC 2132).
+    pub provider: bool,
+    /// Answer the household's devices, and name the box to them as their time server.
+    pub serve: bool,
+}
+
+impl Default for NtpConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            pools: vec![constant("pool.ntp.org")],
+            provider: true,
+            serve: true,
+        }
+    }
+}
+
+/// A time server, with port 123 unless one is written (`192.0.2.1`, `[2001:db8::1]:1123`,
+/// `ntp.example.net`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum TimeServer {
+    /// By address.
+    Address(SocketAddr),
+    /// By name, and the port.
+    Name(DomainName, u16),
+}
+
+/// UDP port of NTP (RFC 5905 section 7.2).
+pub const NTP_PORT: u16 = 123;
+
+/// The text is no time server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither an address nor a name of a time server")]
+pub struct NoTimeServer(pub String);
+
+impl FromStr for TimeServer {
+    type Err = NoTimeServer;
+    fn from_str(text: &str) -> Result<Self, NoTimeServer> {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(Self::Address(SocketAddr::new(ip, NTP_PORT)));
+        }
+        if let Ok(socket) = text.parse::<SocketAddr>() {
+            return Ok(Self::Address(socket));
+        }
+        let no_server = || NoTimeServer(text.to_owned());
+        let (name, port) = match text.rsplit_once(':') {
+            Some((name, port)) => (name, port.parse().map_err(|_| no_server())?),
+            None => (text, NTP_PORT),
+        };
+        // A name of digits alone is an address that somebody mistyped.
+        if name.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            return Err(no_server());
+        }
+        let name = name.parse().map_err(|_| no_server())?;
+        Ok(Self::Name(name, port))
+    }
+}
+
+impl std::fmt::Display for TimeServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(socket) if socket.port() == NTP_PORT => write!(f, "{}", socket.ip()),
+            Self::Address(socket) => write!(f, "{socket}"),
+            Self::Name(name, NTP_PORT) => write!(f, "{name}"),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+impl TryFrom<String> for TimeServer {
+    type Error = NoTimeServer;
+    fn try_from(text: String) -> Result<Self, NoTimeServer> {
+        text.parse()
+    }
+}
+
+impl From<TimeServer> for String {
+    fn from(server: TimeServer) -> String {
+        server.to_string()
+    }
+}
+
 /// Where roles listen under `lintel run`; refused on a box, where these are fixed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -351,6 +444,11 @@ pub struct RunConfig {
     pub http_port: u16,
     /// The web front over TLS.
     pub https_port: u16,
+    /// NTP.
+    pub ntp_port: u16,
+    /// Milliseconds by which the clock that `timed` keeps begins ahead (or, negative, behind):
+    /// the host's clock is not touched, so a wrong one has to be pretended.
+    pub clock_error_ms: i64,
     /// Keep the roles' uid and sandbox off, so that debuggers and profilers work.
     pub sandbox: bool,
 }
@@ -363,6 +461,8 @@ impl Default for RunConfig {
             dhcp_port: 67,
             http_port: 80,
             https_port: 443,
+            ntp_port: NTP_PORT,
+            clock_error_ms: 0,
             sandbox: true,
         }
     }
@@ -387,6 +487,22 @@ mod tests {
     #[test]
     fn an_empty_file_is_the_default() {
         assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_time_server_is_an_address_or_a_name() {
+        for (text, back) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1:123", "192.0.2.1"),
+            ("[2001:db8::1]:1123", "[2001:db8::1]:1123"),
+            ("ntp.example.net", "ntp.example.net"),
+            ("ntp.example.net:1123", "ntp.example.net:1123"),
+        ] {
+            assert_eq!(text.parse::<TimeServer>().unwrap().to_string(), back);
+        }
+        for text in ["", "192.0.2.256", "1.2.3", "a b", "name:port", "::1:x"] {
+            assert!(text.parse::<TimeServer>().is_err(), "{text}");
+        }
     }
 
     #[test]

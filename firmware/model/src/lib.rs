@@ -11,6 +11,7 @@
 //! any value that its types can hold.
 
 pub mod board;
+pub mod clock;
 pub mod config;
 pub mod desired;
 pub mod facts;

@@ -21,18 +21,21 @@ pub enum RoleName {
     Dnsd,
     /// DHCP towards the LAN.
     Dhcpd,
+    /// The box's clock, and time towards the LAN (NTP).
+    Timed,
     /// HTTP front: pages, REST, events.
     Webd,
 }
 
 impl RoleName {
     /// Every role that init spawns, in the order in which it does.
-    pub const SPAWNED: [RoleName; 6] = [
+    pub const SPAWNED: [RoleName; 7] = [
         Self::Netd,
         Self::Controld,
         Self::Wand,
         Self::Dhcpd,
         Self::Dnsd,
+        Self::Timed,
         Self::Webd,
     ];
 
@@ -45,6 +48,7 @@ impl RoleName {
             Self::Wand => "wand",
             Self::Dnsd => "dnsd",
             Self::Dhcpd => "dhcpd",
+            Self::Timed => "timed",
             Self::Webd => "webd",
         }
     }
@@ -58,7 +62,7 @@ impl fmt::Display for RoleName {
 
 /// The text names no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no role {0:?}: use one of netd, controld, wand, dhcpd, dnsd, webd")]
+#[error("there is no role {0:?}: use one of netd, controld, wand, dhcpd, dnsd, timed, webd")]
 pub struct UnknownRole(pub String);
 
 impl FromStr for RoleName {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{RecordConfig, ReservationConfig};
+use crate::config::{RecordConfig, ReservationConfig, TimeServer};
 use crate::desired::DesiredState;
 use crate::facts::Notice;
 use crate::names::{DomainName, HostName, LinkName, MacAddr};
@@ -22,6 +22,8 @@ pub struct Resolved {
     pub dhcp: DhcpSpec,
     /// For dnsd; names from leases are added by controld.
     pub dns: DnsSpec,
+    /// For timed.
+    pub ntp: NtpSpec,
     /// For webd.
     pub web: WebSpec,
     /// What the householder should know.
@@ -148,6 +150,23 @@ pub struct HostRecord {
     pub name: HostName,
     /// Its address.
     pub address: IpAddr,
+}
+
+/// What timed asks and serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NtpSpec {
+    /// Links whose hosts are told the time; `lo` always is. Empty: nobody else.
+    pub links: Vec<DnsLink>,
+    /// Servers to ask, in the order written; a name is one server.
+    pub servers: Vec<TimeServer>,
+    /// Names of which a few servers each are asked.
+    pub pools: Vec<TimeServer>,
+    /// Servers that the WAN's lease named (DHCP option 42).
+    pub provider: Vec<Ipv4Addr>,
+    /// Who resolves the names: our own dnsd.
+    pub resolver: Option<SocketAddr>,
+    /// Whether there is a way to the internet; without, nothing is asked.
+    pub online: bool,
 }
 
 /// What webd serves.

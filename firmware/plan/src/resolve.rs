@@ -3,14 +3,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use lintel_model::config::{Config, RecordConfig, UpstreamAddr};
+use lintel_model::config::{Config, NTP_PORT, RecordConfig, UpstreamAddr};
 use lintel_model::desired::{
     AddressSpec, DesiredState, LAN_BRIDGE, LinkKind, LinkSpec, SocketKind, SocketSpec,
 };
 use lintel_model::facts::{DataState, Facts, NoticeCode, Severity};
+use lintel_model::lease::WanLease;
 use lintel_model::observed::LinkStatus;
 use lintel_model::services::{
-    DhcpSpec, DhcpSubnet, DnsLink, DnsSpec, HostRecord, Resolved, WanLink, WanSpec, WebSpec,
+    DhcpSpec, DhcpSubnet, DnsLink, DnsSpec, HostRecord, NtpSpec, Resolved, WanLink, WanSpec,
+    WebSpec,
 };
 use lintel_model::{IpNet, Ipv4Net, LinkName};
 
@@ -75,6 +77,7 @@ pub fn resolve(config: &Config, facts: &Facts) -> Resolved {
         wan: wan_spec(config, &ports),
         dhcp: dhcp_spec(config, facts, &bridge),
         dns: dns_spec(config, facts, &bridge, &addressing),
+        ntp: ntp_spec(config, facts, &bridge, lease),
         web: web_spec(config, facts, &bridge),
         notices: notices.into_vec(),
     }
@@ -165,6 +168,7 @@ fn kernel(
             wan_networks: wan.network.into_iter().collect(),
             dhcp_port: config.run.as_ref().map_or(67, |run| run.dhcp_port),
             dns_port: config.run.as_ref().map_or(53, |run| run.dns_port),
+            ntp_port: config.ntp.serve.then(|| ntp_port(config)),
             web_ports: config
                 .run
                 .as_ref()
@@ -227,7 +231,11 @@ fn dhcp_spec(config: &Config, facts: &Facts, bridge: &LinkName) -> DhcpSpec {
             },
             routers: vec![address.addr()],
             dns: vec![address.addr()],
-            ntp: Vec::new(),
+            ntp: if config.ntp.serve && ntp_port(config) == NTP_PORT {
+                vec![address.addr()]
+            } else {
+                Vec::new()
+            },
             domain: config.lan.domain.clone(),
             mtu: None,
             reservations: config.dhcp.reservations.clone(),
@@ -294,6 +302,42 @@ fn qualified(record: &RecordConfig, config: &Config) -> RecordConfig {
         }
     }
     record
+}
+
+/// The household's time server, and whom it asks. Names are asked of our own resolver, over
+/// loopback and like any host: dnsd always serves `lo`.
+fn ntp_spec(
+    config: &Config,
+    facts: &Facts,
+    bridge: &LinkName,
+    lease: Option<&WanLease>,
+) -> NtpSpec {
+    let links = if config.ntp.serve {
+        served_links(config, facts, bridge)
+    } else {
+        Vec::new()
+    };
+    let named = lease.iter().flat_map(|lease| lease.ntp.iter().copied());
+    let dns_port = config.run.as_ref().map_or(53, |run| run.dns_port);
+    let resolver = match config.run.as_ref().map(|run| run.address) {
+        Some(address) if !address.is_unspecified() => address,
+        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    NtpSpec {
+        links,
+        servers: config.ntp.servers.clone(),
+        pools: config.ntp.pools.clone(),
+        provider: named
+            .filter(|ip| config.ntp.provider && usable_resolver(*ip, config.lan.address))
+            .collect(),
+        resolver: Some(SocketAddr::new(resolver, dns_port)),
+        online: lease.is_some_and(|lease| lease.router.is_some()),
+    }
+}
+
+/// 123, but for `lintel run`.
+fn ntp_port(config: &Config) -> u16 {
+    config.run.as_ref().map_or(NTP_PORT, |run| run.ntp_port)
 }
 
 fn web_spec(config: &Config, facts: &Facts, bridge: &LinkName) -> WebSpec {

@@ -67,6 +67,8 @@ pub struct Scene {
     pub dhcp_port: u16,
     /// UDP and TCP port of the resolver.
     pub dns_port: u16,
+    /// UDP port of the time server, when the household is told the time.
+    pub ntp_port: Option<u16>,
     /// TCP ports of the web front.
     pub web_ports: Vec<u16>,
 }
@@ -96,7 +98,12 @@ pub fn table(scene: &Scene) -> Table {
             BOGONS,
             BOGON_NETWORKS.iter().filter_map(|net| net.parse().ok()),
         ),
-        ports(LAN_UDP, [scene.dns_port, scene.dhcp_port]),
+        ports(
+            LAN_UDP,
+            [scene.dns_port, scene.dhcp_port]
+                .into_iter()
+                .chain(scene.ntp_port),
+        ),
         ports(
             LAN_TCP,
             [scene.dns_port]
@@ -270,7 +277,7 @@ fn input() -> Chain {
 
 fn input_lan() -> Chain {
     let rules = vec![
-        rule("DNS and DHCP").dport_in(UDP, LAN_UDP).accept(),
+        rule("DNS, DHCP and NTP").dport_in(UDP, LAN_UDP).accept(),
         rule("DNS and the box's pages")
             .dport_in(TCP, LAN_TCP)
             .accept(),

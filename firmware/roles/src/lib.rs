@@ -13,6 +13,7 @@ pub mod dnsd;
 pub mod init;
 pub mod netd;
 pub mod standalone;
+pub mod timed;
 pub mod wand;
 pub mod webd;
 
@@ -27,6 +28,7 @@ pub fn run(role: RoleName, ctx: RoleContext) -> Result<(), RoleError> {
         RoleName::Dhcpd => dhcpd::main(ctx),
         RoleName::Dnsd => dnsd::main(ctx),
         RoleName::Wand => wand::main(ctx),
+        RoleName::Timed => timed::main(ctx),
         RoleName::Webd => webd::main(ctx),
         // One line per role; init is no role that init spawns.
         RoleName::Init => Err(RoleError::NoStart("this role is not built")),

@@ -16,13 +16,14 @@ use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
 use lintel_ipc::dnsd::ToDnsd;
 use lintel_ipc::init::{ChannelKind, FromInit, RunStart, Start, ToInit};
 use lintel_ipc::netd::{HandOver, ToNetd};
+use lintel_ipc::timed::ToTimed;
 use lintel_ipc::wand::ToWand;
 use lintel_ipc::webd::{FromWebd, ToWebd};
 use lintel_model::RoleName;
 use lintel_model::board::BoardSpec;
 use lintel_model::desired::SocketKind;
 use lintel_model::facts::{DataState, Facts};
-use lintel_model::services::Resolved;
+use lintel_model::services::{NtpSpec, Resolved};
 use lintel_netlink::kernel::Kernel;
 use lintel_rt::channel::{Channel, ChannelError, pair};
 use lintel_rt::clock::Clock;
@@ -358,6 +359,14 @@ fn first_words(
         RoleName::Wand => value(&ToWand::Spec {
             spec: resolved.wan.clone(),
             lease: None,
+        })?,
+        RoleName::Timed => value(&ToTimed::Spec {
+            // Whoever runs it alone means the servers in the file.
+            spec: NtpSpec {
+                online: true,
+                ..resolved.ntp.clone()
+            },
+            drift: None,
         })?,
         RoleName::Webd => value(&ToWebd::Spec(resolved.web.clone()))?,
         RoleName::Netd => value(&ToNetd::Observe {

@@ -100,6 +100,7 @@ impl Lan {
                 dhcp_port: 67,
                 http_port: 80,
                 https_port: 443,
+                ntp_port: 123,
                 run_dir: Default::default(),
             };
             open(SocketName::DhcpUdp, &addresses).unwrap()

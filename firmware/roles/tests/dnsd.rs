@@ -155,6 +155,7 @@ fn sockets() -> (OwnedFd, OwnedFd, u16) {
             dhcp_port: 0,
             http_port: 0,
             https_port: 0,
+            ntp_port: 123,
             run_dir: PathBuf::new(),
         };
         let udp = open(SocketName::DnsUdp, &addresses).unwrap();

@@ -84,14 +84,14 @@ fn all_tests(filter: Option<&str>) {
 fn every_role_serves_and_every_pair_talks() {
     let mut router = Router::start("serve", &[]);
     router.wait("init info ready");
-    for role in ["netd", "wand", "dhcpd", "dnsd", "webd"] {
+    for role in ["netd", "wand", "dhcpd", "dnsd", "timed", "webd"] {
         router.wait(&format!("{role} info heard hello of controld"));
         router.wait(&format!("controld info heard hello of {role}"));
     }
     for role in ["wand", "dhcpd"] {
         router.wait(&format!("{role} info heard hand-over of netd"));
     }
-    router.wait("controld info services: 6 with memory");
+    router.wait("controld info services: 7 with memory");
     router.stop();
 }
 
@@ -107,23 +107,23 @@ fn a_killed_role_comes_back_in_new_sessions() {
     router.wait("controld info heard hello of wand");
     router.wait("wand info heard hand-over of netd");
     assert_ne!(router.pid("wand"), pid);
-    assert_eq!(router.count(" info toy "), 7);
+    assert_eq!(router.count(" info toy "), 8);
     router.stop();
 }
 
 fn controld_comes_back_and_all_talk_to_it_again() {
     let mut router = Router::start("controld", &[]);
     router.wait("init info ready");
-    for role in ["netd", "wand", "dhcpd", "dnsd", "webd"] {
+    for role in ["netd", "wand", "dhcpd", "dnsd", "timed", "webd"] {
         router.wait(&format!("controld info heard hello of {role}"));
     }
     kill(router.pid("controld"), Signal::SIGQUIT).unwrap();
     router.wait("ended: killed by SIGQUIT");
-    for role in ["netd", "wand", "dhcpd", "dnsd", "webd"] {
+    for role in ["netd", "wand", "dhcpd", "dnsd", "timed", "webd"] {
         router.wait(&format!("controld info heard hello of {role}"));
     }
     // Nobody else was started anew: their loops go on through it.
-    assert_eq!(router.count(" info toy "), 7);
+    assert_eq!(router.count(" info toy "), 8);
     router.stop();
 }
 
@@ -135,7 +135,7 @@ fn a_storm_is_slowed_down_and_hurts_nobody() {
     // 0, 0, 50, 150, 350, 750, 1550 ms, and the next after three seconds.
     let starts = router.count("dnsd info toy ");
     assert!((3..=8).contains(&starts), "{starts} starts");
-    for role in ["netd", "controld", "wand", "dhcpd", "webd"] {
+    for role in ["netd", "controld", "wand", "dhcpd", "timed", "webd"] {
         assert_eq!(router.count(&format!("{role} info toy ")), 1);
     }
     let crash_dir = router.data.join("crash");
@@ -240,7 +240,7 @@ fn own_address() -> String {
     let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let address = format!("127.{}.{}.{n}", 1 + pid / 250 % 250, 1 + pid % 250);
     format!(
-        "[run]\naddress = \"{address}\"\ndns_port = 5300\ndhcp_port = 6700\nhttp_port = 8000\nhttps_port = 8001\n"
+        "[run]\naddress = \"{address}\"\ndns_port = 5300\ndhcp_port = 6700\nhttp_port = 8000\nhttps_port = 8001\nntp_port = 12300\n"
     )
 }
 

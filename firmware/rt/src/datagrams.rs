@@ -3,7 +3,8 @@
 //! For servers on a wildcard socket (IP_PKTINFO, IPV6_RECVPKTINFO): [`Batch::receive`] takes what
 //! waits, up to its bound, [`Batch::send`] sends the replies, each from the address that was asked
 //! and by the link on which the question arrived. nix has `recvmmsg`, but its `sendmmsg` gives all
-//! messages the same packet info. Buffers live as long as the batch; nothing is allocated a call.
+//! messages the same packet info. [`stamp`] has the kernel note when a datagram came and went,
+//! for NTP: [`Datagram::received_ns`] and [`departure`]. Buffers live as long as the batch; nothing is allocated a call.
 
 use std::io;
 use std::mem;
@@ -13,8 +14,27 @@ use std::os::fd::{AsFd, AsRawFd};
 /// Most datagrams taken or sent by one call: beyond this the cost of the call itself is gone.
 pub const BATCH_MAX: usize = 32;
 
-/// Room for the packet infos of both families, as the kernel aligns them.
-const CONTROL_WORDS: usize = 16;
+/// Room for the packet infos of both families and the times, as the kernel aligns them.
+const CONTROL_WORDS: usize = 24;
+
+/// SO_TIMESTAMPING_NEW (asm-generic/socket.h, since 5.1): 64-bit times on every architecture.
+const SO_TIMESTAMPING_NEW: libc::c_int = 65;
+
+/// `struct scm_timestamping64`: the first of the three times is the software's.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ScmTimestamping {
+    times: [[i64; 2]; 3],
+}
+
+/// What the kernel notes about datagrams of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stamps {
+    /// When they came.
+    Arrival,
+    /// When they came, and when those sent left for the driver.
+    ArrivalAndDeparture,
+}
 
 /// Where a datagram came from and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +59,7 @@ struct Slot {
     bytes: Box<[u8]>,
     len: usize,
     meta: Meta,
+    received_ns: Option<i64>,
 }
 
 /// One datagram of a batch and room for the reply to it.
@@ -47,6 +68,9 @@ pub struct Datagram<'a> {
     pub meta: Meta,
     /// Its octets; longer ones than the batch has room for were dropped.
     pub bytes: &'a [u8],
+    /// When it reached the kernel, where [`stamp`] was asked for: nanoseconds of Unix time on
+    /// the kernel's wall clock.
+    pub received_ns: Option<i64>,
     /// The reply goes here; tell its length to [`Batch::queue`].
     pub reply: &'a mut [u8],
 }
@@ -90,6 +114,7 @@ impl Batch {
             let meta = frame.meta(at).filter(|_| !cut);
             slot.len = meta.map_or(0, |_| frame.headers[at].msg_len as usize);
             slot.meta = meta.unwrap_or(UNKNOWN);
+            slot.received_ns = software_stamp(&frame.headers[at].msg_hdr);
         }
         self.queued = 0;
         Ok(received)
@@ -102,6 +127,7 @@ impl Batch {
         Some(Datagram {
             meta: slot.meta,
             bytes: slot.bytes.get(..slot.len).unwrap_or_default(),
+            received_ns: slot.received_ns,
             reply: &mut reply.bytes,
         })
     }
@@ -147,6 +173,56 @@ impl Batch {
         }
         lost
     }
+}
+
+/// Has the kernel stamp what this socket receives and sends.
+pub fn stamp(socket: impl AsFd, stamps: Stamps) -> io::Result<()> {
+    let arrival = libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_RX_SOFTWARE;
+    let flags = match stamps {
+        Stamps::Arrival => arrival,
+        Stamps::ArrivalAndDeparture => arrival | libc::SOF_TIMESTAMPING_TX_SOFTWARE,
+    };
+    // SAFETY: the pointer is to a live integer of the size given.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_TIMESTAMPING_NEW,
+            (&raw const flags).cast(),
+            mem::size_of_val(&flags) as libc::socklen_t,
+        )
+    };
+    if set == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The next datagram of ours that has left, from the socket's error queue: the whole frame, of
+/// which the last octets are what was sent, goes to `bytes`. Returns its length and when it left,
+/// nanoseconds of Unix time on the kernel's wall clock; `None` when no more wait.
+pub fn departure(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<Option<(usize, i64)>> {
+    let mut frame = Frame::new();
+    frame.point_to(0, bytes);
+    frame.expect_meta(0);
+    // SAFETY: the header points to `bytes` and into `frame`, which outlive the call.
+    let received = unsafe {
+        libc::recvmsg(
+            socket.as_fd().as_raw_fd(),
+            &raw mut frame.headers[0].msg_hdr,
+            libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT,
+        )
+    };
+    let Ok(len) = usize::try_from(received) else {
+        let error = io::Error::last_os_error();
+        return match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(None),
+            _ => Err(error),
+        };
+    };
+    let ns = software_stamp(&frame.headers[0].msg_hdr);
+    // What is no stamp is an error about a datagram; it is taken off the queue all the same.
+    Ok(Some(ns.map_or((0, 0), |ns| (len, ns))))
 }
 
 /// Sends one datagram to `meta.peer` from `meta.local` by `meta.link`.
@@ -221,6 +297,7 @@ impl Slot {
             bytes: vec![0; len_max].into(),
             len: 0,
             meta: UNKNOWN,
+            received_ns: None,
         }
     }
 }
@@ -348,6 +425,28 @@ fn packet_info(header: &libc::msghdr) -> Option<(IpAddr, u32)> {
     found
 }
 
+/// The software's stamp in a header's control messages.
+fn software_stamp(header: &libc::msghdr) -> Option<i64> {
+    // SAFETY: as in `packet_info`.
+    unsafe {
+        let mut control = libc::CMSG_FIRSTHDR(header);
+        while let Some(part) = control.as_ref() {
+            if (part.cmsg_level, part.cmsg_type) == (libc::SOL_SOCKET, SO_TIMESTAMPING_NEW) {
+                let stamps = libc::CMSG_DATA(control)
+                    .cast::<ScmTimestamping>()
+                    .read_unaligned();
+                let [[seconds, nanoseconds], ..] = stamps.times;
+                let ns = seconds
+                    .checked_mul(1_000_000_000)?
+                    .checked_add(nanoseconds)?;
+                return (ns != 0).then_some(ns);
+            }
+            control = libc::CMSG_NXTHDR(header, control);
+        }
+    }
+    None
+}
+
 fn from_storage(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     let at = (&raw const *storage).cast::<u8>();
     match i32::from(storage.ss_family) {
@@ -437,6 +536,7 @@ mod tests {
             dhcp_port: 0,
             http_port: 0,
             https_port: 0,
+            ntp_port: 0,
             run_dir: std::env::temp_dir(),
         };
         open(name, &addresses).unwrap()
@@ -487,6 +587,36 @@ mod tests {
                 assert_eq!(&bytes[..len], want);
             }
         }
+    }
+
+    #[test]
+    fn datagrams_are_stamped_when_they_come_and_when_they_leave() {
+        let now_ns = || {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            i64::try_from(since.unwrap().as_nanos()).unwrap()
+        };
+        let server = server(SocketName::NtpUdp, "::");
+        let client = self::server(SocketName::NtpClientUdp, "::");
+        let meta = Meta {
+            peer: ("127.0.0.1".parse::<IpAddr>().unwrap(), port_of(&server)).into(),
+            local: Ipv4Addr::UNSPECIFIED.into(),
+            link: 0,
+        };
+        let mut batch = Batch::new(64);
+        let mut frame = [0; 256];
+        // The kernel switches stamps of arrival on behind the back of the first who asks.
+        let found = (0..10_000).find_map(|_| {
+            let before = now_ns();
+            send_one(&client, &meta, &mut b"question".to_owned()).unwrap();
+            assert_eq!(batch.receive(&server).unwrap(), 1);
+            let came = batch.datagram(0).unwrap().received_ns;
+            let (len, left) = departure(&client, &mut frame).unwrap().unwrap();
+            assert!(frame[..len].ends_with(b"question"));
+            assert_eq!(departure(&client, &mut frame).unwrap(), None);
+            Some((before, left, came?))
+        });
+        let (before, left, came) = found.unwrap();
+        assert!(before <= left && left <= came && came <= now_ns());
     }
 
     #[test]

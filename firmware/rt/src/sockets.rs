@@ -13,6 +13,8 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
+use crate::datagrams::{self, Stamps};
+
 /// Connections that wait for accept(2). A full queue drops the next handshake, which then waits a
 /// second for its repetition: so one host's burst of a thousand must fit, and costs the kernel
 /// about 2 MiB.
@@ -31,6 +33,8 @@ pub struct Addresses {
     pub http_port: u16,
     /// Web front over TLS.
     pub https_port: u16,
+    /// NTP server.
+    pub ntp_port: u16,
     /// Directory of the control socket.
     pub run_dir: PathBuf,
 }
@@ -62,11 +66,21 @@ pub fn open(name: SocketName, addresses: &Addresses) -> Result<OwnedFd, SocketEr
         SocketName::DnsUdp | SocketName::DnsTcp => addresses.dns_port,
         SocketName::DhcpUdp => addresses.dhcp_port,
         SocketName::Http => addresses.http_port,
+        SocketName::NtpUdp => addresses.ntp_port,
+        // The kernel chooses (RFC 9109).
+        SocketName::NtpClientUdp => 0,
         SocketName::Https | SocketName::Control => addresses.https_port,
     };
     let opened = match name {
         SocketName::DhcpUdp => dhcp(addresses.address, port),
         SocketName::DnsUdp => wildcard(SockType::Datagram, addresses.address, port),
+        SocketName::NtpUdp => wildcard(SockType::Datagram, addresses.address, port)
+            .map(|fd| stamped(fd, Stamps::Arrival)),
+        // Servers stand anywhere, whatever single address we are to be found at.
+        SocketName::NtpClientUdp => {
+            wildcard(SockType::Datagram, Ipv6Addr::UNSPECIFIED.into(), port)
+                .map(|fd| stamped(fd, Stamps::ArrivalAndDeparture))
+        }
         _ => wildcard(SockType::Stream, addresses.address, port),
     };
     opened.map_err(|source| SocketError {
@@ -130,6 +144,14 @@ fn listen(fd: &OwnedFd) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// A kernel without stamps leaves the time at which the role reads, which is later and less even.
+fn stamped(fd: OwnedFd, stamps: Stamps) -> OwnedFd {
+    if let Err(error) = datagrams::stamp(&fd, stamps) {
+        log::warn!("the kernel does not stamp datagrams: {error}");
+    }
+    fd
 }
 
 /// Clients without an address send and hear broadcasts, so this one is IPv4 and wildcard even

@@ -38,6 +38,8 @@ pub enum Capability {
     NetAdmin = 12,
     /// Packet and raw sockets.
     NetRaw = 13,
+    /// Set and discipline the clock.
+    SysTime = 25,
 }
 
 /// Resource limits, getrlimit(2). Core dumps are off for every role.
@@ -96,13 +98,15 @@ pub enum CallSet {
     Accept,
     /// IPv4 and IPv6 sockets over UDP and TCP, bind and connect.
     InetSockets,
+    /// Disciplining the clock, adjtimex(2): what may be changed is CAP_SYS_TIME's to say.
+    Clock,
     /// Netlink, packet and every other kind of socket; their ioctls; opening a namespace is
     /// not among them.
     KernelNetwork,
 }
 
 /// The table, in the order in which init spawns.
-pub const ROLES: [RolePolicy; 6] = [
+pub const ROLES: [RolePolicy; 7] = [
     RolePolicy {
         role: RoleName::Netd,
         uid: 901,
@@ -210,6 +214,16 @@ pub const ROLES: [RolePolicy; 6] = [
         escapes_allowed: &["socket-inet"],
     },
     RolePolicy {
+        role: RoleName::Timed,
+        uid: 907,
+        capabilities: &[Capability::SysTime],
+        sockets: &[SocketName::NtpUdp, SocketName::NtpClientUdp],
+        limits: SMALL,
+        paths: &[],
+        calls: &[CallSet::Clock],
+        escapes_allowed: &["clock-adjust"],
+    },
+    RolePolicy {
         role: RoleName::Webd,
         uid: 906,
         capabilities: &[],
@@ -242,11 +256,12 @@ const fn read(path: &'static str) -> PathRule {
 }
 
 /// Pairs of descriptors that init makes between roles, the speaker of a one-way pair first.
-pub const LINKS: [(RoleName, RoleName, ChannelKind); 7] = [
+pub const LINKS: [(RoleName, RoleName, ChannelKind); 8] = [
     (RoleName::Controld, RoleName::Netd, ChannelKind::Session),
     (RoleName::Controld, RoleName::Wand, ChannelKind::Session),
     (RoleName::Controld, RoleName::Dhcpd, ChannelKind::Session),
     (RoleName::Controld, RoleName::Dnsd, ChannelKind::Session),
+    (RoleName::Controld, RoleName::Timed, ChannelKind::Session),
     (RoleName::Controld, RoleName::Webd, ChannelKind::Session),
     (RoleName::Netd, RoleName::Wand, ChannelKind::HandOver),
     (RoleName::Netd, RoleName::Dhcpd, ChannelKind::HandOver),
@@ -280,11 +295,15 @@ mod tests {
     }
 
     #[test]
-    fn only_netd_holds_capabilities_and_only_controld_keeps_files() {
+    fn only_netd_and_timed_hold_capabilities_and_only_controld_keeps_files() {
         for policy in &ROLES {
             assert_eq!(
-                policy.capabilities.is_empty(),
-                policy.role != RoleName::Netd
+                !policy.capabilities.is_empty(),
+                matches!(policy.role, RoleName::Netd | RoleName::Timed)
+            );
+            assert_eq!(
+                policy.capabilities.contains(&Capability::SysTime),
+                policy.role == RoleName::Timed
             );
             let keeps = policy.paths.iter().any(|rule| rule.access == Access::Keep);
             assert_eq!(keeps, policy.role == RoleName::Controld);

@@ -85,7 +85,7 @@ fn probe_role(policy: &'static RolePolicy, dir: &Path) {
         // netd may write to the kernel of this namespace; whether it does here is the host's.
         if !by_design {
             assert!(!allowed, "{} was allowed {probe}", policy.role);
-        } else if probe == "open-state" || probe.starts_with("socket") {
+        } else if probe == "open-state" || probe == "clock-adjust" || probe.starts_with("socket") {
             assert!(
                 allowed,
                 "{} was refused {probe}, which it needs",

@@ -20,6 +20,8 @@ pub enum Fact {
     Password,
     /// Wall clock when it was last known to be right or at least running, Unix seconds.
     LastTime,
+    /// Frequency correction with which the clock runs right, 2^-16 parts per million.
+    Drift,
     /// Key and certificate of the box's pages.
     Tls,
     /// That the database is a snapshot, and why.
@@ -33,6 +35,7 @@ impl Fact {
             Self::DetectedWan => "detected-wan",
             Self::Password => "password",
             Self::LastTime => "last-time",
+            Self::Drift => "drift",
             Self::Tls => "tls",
             Self::Restored => "restored",
         }
@@ -84,6 +87,16 @@ impl Store {
     /// Stores the wall clock's floor; without a flush of its own.
     pub fn set_last_time(&mut self, unix_s: u64) -> Result<(), StoreError> {
         self.unpromised(|db| set(db, Fact::LastTime, Some(&unix_s)))
+    }
+
+    /// The frequency correction with which the clock ran right, 2^-16 parts per million.
+    pub fn drift(&self) -> Result<Option<i64>, StoreError> {
+        self.fact(Fact::Drift)
+    }
+
+    /// Stores that correction; without a flush of its own.
+    pub fn set_drift(&mut self, drift: i64) -> Result<(), StoreError> {
+        self.unpromised(|db| set(db, Fact::Drift, Some(&drift)))
     }
 
     pub(crate) fn fact<T: DeserializeOwned>(&self, fact: Fact) -> Result<Option<T>, StoreError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::tree::Reader;
-use super::{Config, PortSelector, RecordConfig, RecordType, UpstreamAddr, WanPort};
+use super::{Config, PortSelector, RecordConfig, RecordType, TimeServer, UpstreamAddr, WanPort};
 use crate::desired::LAN_BRIDGE;
 use crate::names::DOMAIN_OCTETS_MAX;
 use crate::{DomainName, Ipv4Net};
@@ -38,6 +38,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     names(config, reader);
     reservations(config, reader);
     upstreams(config, reader);
+    time_servers(config, reader);
     records(config, reader);
     run(config, reader);
 }
@@ -374,6 +375,37 @@ fn record_value(record: &RecordConfig) -> Result<(), (String, &'static str)> {
     Err((format!("{short:?} is no {what}"), hint))
 }
 
+/// Each once, none that nobody can be, and none that is the box itself.
+fn time_servers(config: &Config, reader: &mut Reader<'_>) {
+    let mut seen = Seen::default();
+    for (key, servers) in [
+        ("servers", &config.ntp.servers),
+        ("pools", &config.ntp.pools),
+    ] {
+        for (index, server) in servers.iter().enumerate() {
+            let path = format!("ntp.{key}[{index}]");
+            let TimeServer::Address(socket) = server else {
+                seen.once(server.to_string(), &path, reader);
+                continue;
+            };
+            if key == "pools" {
+                let reason = "a pool is a name that stands for many servers";
+                reader.problem(&path, reason, "move the address to \"servers\"");
+                continue;
+            }
+            let ip = socket.ip();
+            if ip.is_unspecified() || ip.is_multicast() || socket.port() == 0 {
+                let reason = format!("{server} is no host's address");
+                reader.problem(&path, reason, "write the address of a time server");
+            } else if ip == IpAddr::V4(config.lan.address.addr()) {
+                let reason = format!("{ip} is the box itself");
+                reader.problem(&path, reason, "leave it out");
+            }
+            seen.once(server.to_string(), &path, reader);
+        }
+    }
+}
+
 fn run(config: &Config, reader: &mut Reader<'_>) {
     let Some(run) = &config.run else { return };
     let all = [
@@ -381,6 +413,7 @@ fn run(config: &Config, reader: &mut Reader<'_>) {
         "run.dhcp_port",
         "run.http_port",
         "run.https_port",
+        "run.ntp_port",
     ];
     if !reader.read(&all) {
         return;
@@ -388,6 +421,11 @@ fn run(config: &Config, reader: &mut Reader<'_>) {
     if run.dns_port == run.dhcp_port {
         let reason = format!("port {} serves DNS already", run.dhcp_port);
         reader.problem("run.dhcp_port", reason, "use another UDP port");
+    }
+    let udp = [(run.dns_port, "DNS"), (run.dhcp_port, "DHCP")];
+    if let Some((port, what)) = udp.iter().find(|(port, _)| *port == run.ntp_port) {
+        let reason = format!("port {port} serves {what} already");
+        reader.problem("run.ntp_port", reason, "use another UDP port");
     }
     if run.dns_port == run.http_port {
         let reason = format!("port {} serves DNS already", run.http_port);

@@ -8,19 +8,24 @@ use toml::de::DeTable;
 use super::check::check;
 use super::tree::{Reader, Section, TEXT_BYTES_MAX};
 use super::{
-    Config, DhcpConfig, DnsConfig, LanConfig, PoolConfig, Problem, RecordConfig, RecordType,
-    ReservationConfig, RunConfig, SystemConfig, UpstreamAddr, WanConfig, WanKind, WanPort,
-    record_ttl_s,
+    Config, DhcpConfig, DnsConfig, LanConfig, NtpConfig, PoolConfig, Problem, RecordConfig,
+    RecordType, ReservationConfig, RunConfig, SystemConfig, UpstreamAddr, WanConfig, WanKind,
+    WanPort, record_ttl_s,
 };
 
 /// Most ports that a LAN names.
 const LAN_PORTS_MAX: usize = 64;
 /// Most resolvers asked; the tenth is never reached.
 const UPSTREAMS_MAX: usize = 8;
+/// Most time servers, and most pools; selection uses ten sources at most (RFC 5905, NMAX 50).
+const TIME_SERVERS_MAX: usize = 8;
 /// Most reservations: more than a household's network of /22 holds.
 const RESERVATIONS_MAX: usize = 1024;
 /// Most local records.
 const RECORDS_MAX: usize = 4096;
+
+/// How wrong a pretended clock may begin, milliseconds: a century each way.
+const CLOCK_ERROR_MS: std::ops::RangeInclusive<i64> = -3_155_760_000_000..=3_155_760_000_000;
 
 const SELECTOR_HINT: &str =
     "write \"mac:02:00:5e:00:53:01\", \"path:pci-0000:00:03.0\" or a link's name such as \"eth1\"";
@@ -90,17 +95,20 @@ const RUN_KEYS: &[&str] = &[
     "dhcp_port",
     "http_port",
     "https_port",
+    "ntp_port",
+    "clock_error_ms",
     "sandbox",
 ];
 
 fn config<'t>(reader: &mut Reader<'t>, root: &Section<'t>) -> Config {
-    reader.only(root, &["system", "wan", "lan", "dhcp", "dns", "run"]);
+    reader.only(root, &["system", "wan", "lan", "dhcp", "dns", "ntp", "run"]);
     Config {
         system: system(reader, root),
         wan: wan(reader, root),
         lan: lan(reader, root),
         dhcp: dhcp(reader, root),
         dns: dns(reader, root),
+        ntp: ntp(reader, root),
         run: run(reader, root),
     }
 }
@@ -214,6 +222,22 @@ fn dns<'t>(reader: &mut Reader<'t>, root: &Section<'t>) -> DnsConfig {
     config
 }
 
+fn ntp<'t>(reader: &mut Reader<'t>, root: &Section<'t>) -> NtpConfig {
+    let mut config = NtpConfig::default();
+    let known = ["servers", "pools", "provider", "serve"];
+    let Some(section) = reader.section(root, "ntp", &known) else {
+        return config;
+    };
+    let hint = "write an address or a name such as \"ntp.example.net\"";
+    config.servers = reader.texts(&section, "servers", TIME_SERVERS_MAX, hint);
+    if section.has("pools") {
+        config.pools = reader.texts(&section, "pools", TIME_SERVERS_MAX, hint);
+    }
+    config.provider = reader.flag(&section, "provider").unwrap_or(config.provider);
+    config.serve = reader.flag(&section, "serve").unwrap_or(config.serve);
+    config
+}
+
 fn run<'t>(reader: &mut Reader<'t>, root: &Section<'t>) -> Option<RunConfig> {
     let section = reader.section(root, "run", RUN_KEYS)?;
     let default = RunConfig::default();
@@ -225,12 +249,16 @@ fn run<'t>(reader: &mut Reader<'t>, root: &Section<'t>) -> Option<RunConfig> {
     let mut port = |key| reader.number(&section, key, 1..=65_535, "port");
     let (dns_port, dhcp_port) = (port("dns_port"), port("dhcp_port"));
     let (http_port, https_port) = (port("http_port"), port("https_port"));
+    let ntp_port = port("ntp_port");
+    let clock_error = reader.number(&section, "clock_error_ms", CLOCK_ERROR_MS, "milliseconds");
     Some(RunConfig {
         address: address.unwrap_or(default.address),
         dns_port: dns_port.unwrap_or(default.dns_port),
         dhcp_port: dhcp_port.unwrap_or(default.dhcp_port),
         http_port: http_port.unwrap_or(default.http_port),
         https_port: https_port.unwrap_or(default.https_port),
+        ntp_port: ntp_port.unwrap_or(default.ntp_port),
+        clock_error_ms: clock_error.unwrap_or(default.clock_error_ms),
         sandbox: reader.flag(&section, "sandbox").unwrap_or(default.sandbox),
     })
 }

@@ -48,6 +48,11 @@ impl<'t> Section<'t> {
         self.table.iter().find(|(name, _)| name.get_ref() == key)
     }
 
+    /// Whether the key is written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
     fn at(&self, key: &str) -> String {
         if self.path.is_empty() {
             key.to_owned()

@@ -64,6 +64,18 @@ impl Config {
             record_section(&mut text, record);
         }
 
+        section(
+            &mut text,
+            "ntp",
+            "The clock: time servers to ask (by address or name), names that stand for many of them, whether\n# the provider's are asked too, and whether the box tells the household's devices the time.",
+        );
+        let servers = self.ntp.servers.iter().map(ToString::to_string);
+        entry(&mut text, "servers", list(servers));
+        let pools = self.ntp.pools.iter().map(ToString::to_string);
+        entry(&mut text, "pools", list(pools));
+        entry(&mut text, "provider", self.ntp.provider.to_string());
+        entry(&mut text, "serve", self.ntp.serve.to_string());
+
         if let Some(run) = &self.run {
             section(
                 &mut text,
@@ -75,6 +87,8 @@ impl Config {
             entry(&mut text, "dhcp_port", run.dhcp_port.to_string());
             entry(&mut text, "http_port", run.http_port.to_string());
             entry(&mut text, "https_port", run.https_port.to_string());
+            entry(&mut text, "ntp_port", run.ntp_port.to_string());
+            entry(&mut text, "clock_error_ms", run.clock_error_ms.to_string());
             entry(&mut text, "sandbox", run.sandbox.to_string());
         }
         text

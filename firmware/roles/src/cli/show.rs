@@ -5,6 +5,7 @@ use lintel_api::types::{
     ConfigApplied, ConfigShown, ConfigValid, DnsCounters, DnsRecord, Interface, Lease, LogEntry,
     NetworkInfo, Page, RevisionInfo, Service, Status, SystemInfo, WanStatus,
 };
+use lintel_model::clock::{ClockReport, TimeSource};
 use lintel_model::facts::{DataState, Notice, Severity};
 use lintel_model::lease::BindingState;
 use lintel_model::step::Hazard;
@@ -47,6 +48,8 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         MethodId::DhcpLeasesList => leases(&typed(value)?),
         MethodId::DnsRecordsList => records(&typed(value)?),
         MethodId::DnsStatistics => statistics(&typed(value)?),
+        MethodId::NtpStatus => clock(&typed(value)?),
+        MethodId::NtpSources => sources(&typed::<Vec<TimeSource>>(value)?),
         MethodId::LogsServices => typed::<Vec<LogEntry>>(value)?
             .iter()
             .map(log_line)
@@ -148,10 +151,11 @@ fn system(info: &SystemInfo) -> String {
             memory.total_kib / 1024
         ));
     }
-    let sure = if info.clock.synchronised {
-        ""
-    } else {
-        " (not confirmed by a time source)"
+    let sure = match (info.clock.synchronised, info.clock.agreed) {
+        (true, true) => format!(" (synchronised, {} sources agree)", info.clock.sources),
+        (true, false) => " (synchronised with one source alone)".to_owned(),
+        (false, true) => " (not confirmed by a time source now)".to_owned(),
+        (false, false) => " (not confirmed by a time source)".to_owned(),
     };
     text.push_str(&format!("clock     {}{sure}\n", date(info.clock.unix_s)));
     if let Some(fingerprint) = &info.tls_sha256 {
@@ -165,6 +169,74 @@ fn system(info: &SystemInfo) -> String {
         ));
     }
     text
+}
+
+fn clock(report: &ClockReport) -> String {
+    let state = match (report.synchronised, report.reference) {
+        (true, Some(reference)) => format!("synchronised, follows {reference}"),
+        (true, None) => "synchronised, goes on by itself".to_owned(),
+        (false, _) => "not synchronised: nobody on the LAN is told the time".to_owned(),
+    };
+    let strict = if report.agreed {
+        "several sources agreed: certificates are judged by this clock"
+    } else {
+        "several sources have not agreed yet: certificates are not judged strictly"
+    };
+    let mut text = format!("clock     {state}\n          {strict}\n");
+    if report.synchronised {
+        text.push_str(&format!(
+            "offset    {}, scatter {}\nstratum   {}, leap second: {}\n",
+            duration(report.offset_ns),
+            duration(report.jitter_ns),
+            report.stratum,
+            clean(&report.leap)
+        ));
+        text.push_str(&format!(
+            "root      delay {}, dispersion {}\n",
+            duration(report.root_delay_ns),
+            duration(report.root_dispersion_ns)
+        ));
+    }
+    text.push_str(&format!(
+        "frequency {:.3} ppm\nserved    {} requests\n\n",
+        report.frequency_ppb as f64 / 1e3,
+        report.served
+    ));
+    text + &sources(&report.sources)
+}
+
+fn sources(list: &[TimeSource]) -> String {
+    if list.is_empty() {
+        return "No time source is asked.\n".to_owned();
+    }
+    let mut rows = vec![row([
+        "SOURCE", "STATE", "STRATUM", "REACH", "POLL", "OFFSET", "DELAY", "FROM",
+    ])];
+    for source in list {
+        rows.push(row([
+            &source.address.to_string(),
+            &clean(&source.state),
+            &source.stratum.to_string(),
+            &format!("{:03o}", source.reach),
+            &format!("{} s", source.poll_s),
+            &duration(source.offset_ns),
+            &duration(source.delay_ns),
+            &clean(&source.origin),
+        ]));
+    }
+    table(&rows)
+}
+
+/// Nanoseconds in the unit that reads best.
+fn duration(ns: i64) -> String {
+    let size = ns.unsigned_abs();
+    let (unit, per) = match size {
+        0..10_000 => return format!("{ns} ns"),
+        10_000..10_000_000 => ("us", 1_000),
+        10_000_000..10_000_000_000 => ("ms", 1_000_000),
+        _ => ("s", 1_000_000_000),
+    };
+    format!("{} {unit}", ns / per)
 }
 
 fn wan(wan: &WanStatus) -> String {

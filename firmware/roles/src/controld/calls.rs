@@ -134,6 +134,8 @@ impl Core {
                 .into(),
             MethodId::DnsRecordsList => read(params).and_then(|p| self.records(&p)).into(),
             MethodId::DnsStatistics => Ok(self.dns_counters()).into(),
+            MethodId::NtpStatus => Ok(self.clock_report()).into(),
+            MethodId::NtpSources => Ok(self.clock_report().sources).into(),
             MethodId::DnsFlush => {
                 if self.up.contains(&RoleName::Dnsd) {
                     self.say(Output::Dnsd(ToDnsd::Flush));
@@ -536,7 +538,7 @@ fn role(name: &str) -> Result<RoleName, Problem> {
                     "there is no role {:?}",
                     name.chars().take(32).collect::<String>()
                 ),
-                "use netd, controld, wand, dhcpd, dnsd or webd",
+                "use netd, controld, wand, dhcpd, dnsd, timed or webd",
             )
         })
 }

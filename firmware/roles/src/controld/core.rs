@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Observed ──► facts ─┐
-//!   Lease ─────► facts ─┼─► resolve ─► specs ──► wand, dhcpd, dnsd, webd (when they changed)
+//!   Lease ─────► facts ─┼─► resolve ─► specs ──► wand, dhcpd, dnsd, timed, webd (changed)
 //!   config ─────────────┘          └─► desired ─► converge ─► plan ─► netd ─► Applied, Observed
 //!   Bind ──────► store ─► Durable
 //!   Call ──────► reply, at once or when init or the kernel has answered
@@ -21,6 +21,7 @@ use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
 use lintel_ipc::dnsd::{DnsStatistics, FromDnsd, ToDnsd};
 use lintel_ipc::init::{InitReply, InitRequest, ServiceStatus, Start};
 use lintel_ipc::netd::{FromNetd, ToNetd};
+use lintel_ipc::timed::{FromTimed, ToTimed};
 use lintel_ipc::wand::{FromWand, ToWand};
 use lintel_ipc::webd::ToWebd;
 use lintel_model::RoleName;
@@ -90,6 +91,8 @@ pub enum Input {
     Dhcpd(Vec<FromDhcpd>),
     /// From dnsd.
     Dnsd(FromDnsd),
+    /// From timed.
+    Timed(FromTimed),
     /// A call, with the memory's figures of that moment.
     Call {
         /// By which way.
@@ -123,6 +126,8 @@ pub enum Output {
     Dhcpd(ToDhcpd),
     /// To dnsd.
     Dnsd(ToDnsd),
+    /// To timed.
+    Timed(ToTimed),
     /// To webd.
     Webd(ToWebd),
     /// To init.
@@ -214,6 +219,7 @@ pub struct Core {
     pub(super) wan_dropped: Vec<(String, u64)>,
     pub(super) dhcp_dropped: Vec<(String, u64)>,
     pub(super) dns_statistics: DnsStatistics,
+    pub(super) clock: super::clock::Clock,
     dns_sent: Option<DnsSpec>,
     dns_due: Option<Instant>,
     dns_last: Option<Instant>,
@@ -316,6 +322,7 @@ impl Core {
             wan_dropped: Vec::new(),
             dhcp_dropped: Vec::new(),
             dns_statistics: DnsStatistics::default(),
+            clock: super::clock::Clock::new(kept.drift),
             dns_sent: None,
             dns_due: None,
             dns_last: None,
@@ -351,13 +358,14 @@ impl Core {
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {
             Input::Session(role) => self.session(now, role),
-            Input::SessionEnded(role) => self.session_ended(role),
+            Input::SessionEnded(role) => self.session_ended(now, role),
             Input::Netd(message) => self.netd(now, message),
             Input::Wand(message) => self.wand(now, message),
             Input::Dhcpd(messages) => self.dhcpd(now, messages),
             Input::Dnsd(FromDnsd::Statistics(statistics)) => {
                 self.dns_statistics = bounded_statistics(statistics);
             }
+            Input::Timed(message) => self.timed(now, message),
             Input::Call { via, call, memory } => self.call(now, via, call, memory),
             Input::Init { id, reply } => self.init(now, id, reply),
             Input::Data(state) => self.data(now, state),
@@ -489,6 +497,7 @@ impl Core {
                 self.dns_sent = None;
                 self.send_dns(now);
             }
+            RoleName::Timed => self.send_ntp(),
             RoleName::Webd => {
                 let spec = self.resolved.web.clone();
                 self.say(Output::Webd(ToWebd::Spec(spec)));
@@ -498,7 +507,7 @@ impl Core {
         }
     }
 
-    fn session_ended(&mut self, role: RoleName) {
+    fn session_ended(&mut self, now: Now, role: RoleName) {
         self.up.remove(&role);
         self.told.remove(&role);
         match role {
@@ -508,6 +517,7 @@ impl Core {
                 self.held_back = false;
             }
             RoleName::Webd => self.services_at = None,
+            RoleName::Timed => self.clock_lost(now),
             _ => {}
         }
     }
@@ -608,6 +618,9 @@ impl Core {
         }
         if self.dns_sent.as_ref() != Some(&self.resolved.dns) {
             self.dns_changed(now);
+        }
+        if old.ntp != self.resolved.ntp && self.told.contains(&RoleName::Timed) {
+            self.send_ntp();
         }
         if old.web != self.resolved.web && self.told.contains(&RoleName::Webd) {
             let spec = self.resolved.web.clone();
@@ -863,6 +876,7 @@ impl Core {
 
     fn note_time(&mut self, now: Now) {
         self.stored("noting the time", |store| store.set_last_time(now.unix_s));
+        self.note_drift();
     }
 
     /// From now on each look shall hold these.

@@ -11,6 +11,7 @@
 mod auth;
 mod calls;
 pub(crate) mod certificate;
+mod clock;
 mod config_calls;
 mod control;
 pub mod core;

@@ -9,6 +9,7 @@ use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
 use lintel_ipc::dnsd::{FromDnsd, ToDnsd};
 use lintel_ipc::init::{ChannelKind, SocketName};
 use lintel_ipc::netd::{FromNetd, ToNetd};
+use lintel_ipc::timed::{FromTimed, ToTimed};
 use lintel_ipc::wand::{FromWand, ToWand};
 use lintel_ipc::webd::{FromWebd, ToWebd};
 use lintel_model::RoleName;
@@ -30,6 +31,7 @@ const DHCPD: Token = 3;
 const DNSD: Token = 4;
 const WEBD: Token = 5;
 const CONTROL: Token = 6;
+const TIMED: Token = 7;
 
 /// Most bindings made durable in one transaction; what waits beyond it comes with the next.
 const BINDS_MAX: usize = 256;
@@ -76,6 +78,7 @@ struct Sessions {
     wand: Option<Channel<ToWand, FromWand>>,
     dhcpd: Option<Channel<ToDhcpd, FromDhcpd>>,
     dnsd: Option<Channel<ToDnsd, FromDnsd>>,
+    timed: Option<Channel<ToTimed, FromTimed>>,
     webd: Option<Channel<ToWebd, FromWebd>>,
 }
 
@@ -137,6 +140,7 @@ impl Shell {
                         RoleName::Wand => sessions.wand = open(poller, WAND, fd)?,
                         RoleName::Dhcpd => sessions.dhcpd = open(poller, DHCPD, fd)?,
                         RoleName::Dnsd => sessions.dnsd = open(poller, DNSD, fd)?,
+                        RoleName::Timed => sessions.timed = open(poller, TIMED, fd)?,
                         RoleName::Webd => sessions.webd = open(poller, WEBD, fd)?,
                         RoleName::Init | RoleName::Controld => continue,
                     }
@@ -187,6 +191,15 @@ impl Shell {
                 core,
                 clock,
                 Input::Dnsd,
+            ),
+            TIMED => pump(
+                poller,
+                token,
+                &mut sessions.timed,
+                RoleName::Timed,
+                core,
+                clock,
+                Input::Timed,
             ),
             DHCPD => {
                 // All that is there now shares one transaction: while one flush runs, the next
@@ -246,6 +259,7 @@ impl Shell {
                 Output::Wand(m) => tell(poller, WAND, &mut sessions.wand, RoleName::Wand, &m),
                 Output::Dhcpd(m) => tell(poller, DHCPD, &mut sessions.dhcpd, RoleName::Dhcpd, &m),
                 Output::Dnsd(m) => tell(poller, DNSD, &mut sessions.dnsd, RoleName::Dnsd, &m),
+                Output::Timed(m) => tell(poller, TIMED, &mut sessions.timed, RoleName::Timed, &m),
                 Output::Webd(m) => tell(poller, WEBD, &mut sessions.webd, RoleName::Webd, &m),
                 Output::Init { id, request } => {
                     self.ctx.request(id, request)?;

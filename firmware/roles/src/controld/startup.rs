@@ -43,6 +43,7 @@ pub(super) struct Kept {
     pub(super) password: Option<String>,
     pub(super) sessions: Vec<SessionRow>,
     pub(super) bindings: Vec<Binding>,
+    pub(super) drift: Option<i64>,
 }
 
 impl Kept {
@@ -53,6 +54,7 @@ impl Kept {
             password: store.password()?,
             sessions: store.sessions()?,
             bindings: store.bindings()?,
+            drift: store.drift()?,
         })
     }
 }

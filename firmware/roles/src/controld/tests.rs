@@ -1,6 +1,7 @@
 //! The machine with fakes around it: a kernel, an init, and whoever calls.
 
 mod calls;
+mod clock;
 mod kernel;
 mod leases;
 mod random;
@@ -17,6 +18,7 @@ use lintel_ipc::dhcpd::ToDhcpd;
 use lintel_ipc::dnsd::ToDnsd;
 use lintel_ipc::init::{InitReply, InitRequest, Start};
 use lintel_ipc::netd::{FromNetd, StepError, ToNetd};
+use lintel_ipc::timed::ToTimed;
 use lintel_ipc::wand::ToWand;
 use lintel_ipc::webd::ToWebd;
 use lintel_model::board::BoardSpec;
@@ -93,6 +95,7 @@ struct Bench {
     replies: BTreeMap<u64, Vec<Reply>>,
     dhcp: Vec<ToDhcpd>,
     dns: Vec<ToDnsd>,
+    ntp: Vec<ToTimed>,
     wan: Vec<ToWand>,
     events: Vec<(u64, String)>,
     asked: Vec<InitRequest>,
@@ -118,6 +121,7 @@ impl Bench {
             replies: BTreeMap::new(),
             dhcp: Vec::new(),
             dns: Vec::new(),
+            ntp: Vec::new(),
             wan: Vec::new(),
             events: Vec::new(),
             asked: Vec::new(),
@@ -140,6 +144,7 @@ impl Bench {
             RoleName::Wand,
             RoleName::Dhcpd,
             RoleName::Dnsd,
+            RoleName::Timed,
             RoleName::Webd,
         ] {
             self.input(Input::Session(role));
@@ -218,6 +223,7 @@ impl Bench {
                 Output::Wand(message) => self.wan.push(message),
                 Output::Dhcpd(message) => self.dhcp.push(message),
                 Output::Dnsd(message) => self.dns.push(message),
+                Output::Timed(message) => self.ntp.push(message),
                 Output::Webd(ToWebd::Reply(reply)) => self.replied(reply),
                 Output::Webd(ToWebd::Event { id, kind, .. }) => self.events.push((id, kind)),
                 // Snapshots: the front's own tests read them.

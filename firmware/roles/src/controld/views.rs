@@ -3,9 +3,8 @@
 use std::net::Ipv4Addr;
 
 use lintel_api::types::{
-    ClockStatus, ConfigStatus, DnsCounters, DnsRecord, Interface, KernelStatus, LanStatus, Lease,
-    LeaseCounts, Memory, NetworkInfo, Page, PageParams, PortStatus, Service, Status, SystemInfo,
-    WanStatus,
+    ConfigStatus, DnsCounters, DnsRecord, Interface, KernelStatus, LanStatus, Lease, LeaseCounts,
+    Memory, NetworkInfo, Page, PageParams, PortStatus, Service, Status, SystemInfo, WanStatus,
 };
 use lintel_ipc::call::Problem;
 use lintel_ipc::init::ServiceState;
@@ -50,11 +49,7 @@ impl Core {
             board_title: self.start.board.title.clone(),
             boot_id: self.start.boot_id.clone(),
             uptime_s: now.mono.as_secs(),
-            clock: ClockStatus {
-                unix_s: now.unix_s,
-                // There is no NTP client yet; what the clock says is the floor and the RTC's.
-                synchronised: false,
-            },
+            clock: self.clock_status(now),
             memory,
             run: self.facts.run,
             tls_sha256: self.tls_sha256(),

@@ -39,7 +39,7 @@ pub fn main(mut ctx: RoleContext) -> Result<(), RoleError> {
 
 /// The kernel's generator.
 #[derive(Debug)]
-struct KernelRng(SystemRandom);
+pub(crate) struct KernelRng(pub(crate) SystemRandom);
 
 impl Rng for KernelRng {
     fn fill(&mut self, bytes: &mut [u8]) {

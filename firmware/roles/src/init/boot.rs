@@ -289,6 +289,7 @@ fn setup(line: &KernelCommandLine, data: &Result<(), data::DataError>) -> Setup 
             dhcp_port: 67,
             http_port: 80,
             https_port: 443,
+            ntp_port: lintel_model::config::NTP_PORT,
             run_dir,
         },
         files: good.then(|| LogFiles::new(&data_dir)),

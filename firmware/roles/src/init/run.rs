@@ -184,6 +184,7 @@ pub fn addresses(run: &RunConfig, run_dir: PathBuf) -> Addresses {
         dhcp_port: run.dhcp_port,
         http_port: run.http_port,
         https_port: run.https_port,
+        ntp_port: run.ntp_port,
         run_dir,
     }
 }

@@ -394,6 +394,7 @@ fn knowledge() -> Knowledge {
             clock: ClockStatus {
                 unix_s: NOW,
                 synchronised: false,
+                ..ClockStatus::default()
             },
             memory: Some(Memory {
                 total_kib: 250_000,

@@ -25,6 +25,7 @@ pub(super) fn rules(sets: &[CallSet], own_pid: u32) -> Vec<Rule> {
                 allow(&mut rules, CONNECT);
                 rules.push(sockets(&[libc::AF_INET, libc::AF_INET6]));
             }
+            CallSet::Clock => allow(&mut rules, CLOCK),
             CallSet::KernelNetwork => {
                 allow(&mut rules, CONNECT);
                 allow(&mut rules, &[libc::SYS_socket, libc::SYS_ioctl]);
@@ -256,6 +257,16 @@ const ARCH_BASE: &[c_long] = &[
     414, // ppoll_time64
     417, // recvmmsg_time64
     422, // futex_time64
+];
+
+/// glibc asks for one, musl for the other.
+#[cfg(not(target_arch = "arm"))]
+const CLOCK: &[c_long] = &[libc::SYS_clock_adjtime, libc::SYS_adjtimex];
+#[cfg(target_arch = "arm")]
+const CLOCK: &[c_long] = &[
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    405, // clock_adjtime64
 ];
 
 const ACCEPT: &[c_long] = &[libc::SYS_accept4, libc::SYS_accept];

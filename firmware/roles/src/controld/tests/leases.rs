@@ -203,7 +203,7 @@ fn the_householder_ends_a_lease() {
     assert_eq!(again.unwrap_err().status, 404);
 }
 
-fn wan_lease(bound_unix_s: u64) -> WanLease {
+pub(super) fn wan_lease(bound_unix_s: u64) -> WanLease {
     WanLease {
         link: "eth1".parse().unwrap(),
         address: Ipv4Addr::new(203, 0, 113, 7),

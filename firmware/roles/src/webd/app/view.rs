@@ -226,10 +226,10 @@ fn box_rows(status: &Status) -> Vec<Row> {
         rows.push(row("Board", system.board_title.clone()));
     }
     rows.push(row("Running for", span(system.uptime_s)));
-    let (clock, tone) = if system.clock.synchronised {
-        ("", "plain")
-    } else {
-        (", not yet confirmed by a time server", "warn")
+    let (clock, tone) = match (system.clock.synchronised, system.clock.agreed) {
+        (true, true) => (", synchronised", "plain"),
+        (true, false) => (", confirmed by one time server alone", "plain"),
+        (false, _) => (", not confirmed by a time server", "warn"),
     };
     let clock = format!("{} UTC{clock}", date(system.clock.unix_s));
     rows.push(row("Clock", clock).tone(tone));
@@ -290,6 +290,7 @@ fn purpose(role: &str) -> &'static str {
         "init" => "Supervision",
         "netd" => "Network and firewall",
         "controld" => "Settings and state",
+        "timed" => "Clock and time",
         "wand" => "Internet connection",
         "dhcpd" => "Addresses",
         "dnsd" => "Names",

@@ -1,0 +1,122 @@
+//! The clock, as timed tells of it, and what is kept of it.
+
+use lintel_api::types::ClockStatus;
+use lintel_ipc::timed::{FromTimed, ToTimed};
+use lintel_model::RoleName;
+use lintel_model::clock::{ClockReport, TIME_SOURCES_MAX};
+
+use super::core::{Core, Now, Output, bounded_drops};
+
+/// Longest word believed of a role, characters.
+const WORD_CHARS_MAX: usize = 64;
+/// Largest frequency correction believed, 2^-16 ppm: what the kernel takes.
+const DRIFT_MAX: i64 = 500 << 16;
+
+/// What is known of the clock.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    report: Option<ClockReport>,
+    /// For timed's next start.
+    drift: Option<i64>,
+    stored_drift: Option<i64>,
+}
+
+impl Clock {
+    pub(super) fn new(drift: Option<i64>) -> Self {
+        Self {
+            report: None,
+            drift,
+            stored_drift: drift,
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn send_ntp(&mut self) {
+        if self.up.contains(&RoleName::Timed) {
+            let spec = self.resolved.ntp.clone();
+            let drift = self.clock.drift;
+            self.say(Output::Timed(ToTimed::Spec { spec, drift }));
+        }
+    }
+
+    pub(super) fn timed(&mut self, now: Now, message: FromTimed) {
+        match message {
+            FromTimed::Report(report) => {
+                let report = bounded(*report);
+                let known = |report: &ClockReport| (report.synchronised, report.agreed);
+                let before = self.clock.report.as_ref().map(known);
+                if before != Some(known(&report)) {
+                    self.dirty("status", now);
+                }
+                self.clock.report = Some(report);
+            }
+            FromTimed::Drift(drift) => {
+                self.clock.drift = Some(drift.clamp(-DRIFT_MAX, DRIFT_MAX));
+            }
+            FromTimed::Stepped { by_ms } => {
+                log::info!("timed has set the clock by {by_ms} ms");
+                self.certify(now);
+                self.dirty("status", now);
+            }
+        }
+    }
+
+    /// timed is gone: the clock runs on, and nobody vouches for it.
+    pub(super) fn clock_lost(&mut self, now: Now) {
+        self.clock.report = None;
+        self.dirty("status", now);
+    }
+
+    /// Keeps the frequency, with the hourly note of the time: not more often, whatever timed says.
+    pub(super) fn note_drift(&mut self) {
+        let Some(drift) = self.clock.drift else {
+            return;
+        };
+        if self.clock.stored_drift != Some(drift)
+            && self
+                .stored("noting the clock's frequency", |s| s.set_drift(drift))
+                .is_some()
+        {
+            self.clock.stored_drift = Some(drift);
+        }
+    }
+
+    pub(super) fn clock_report(&self) -> ClockReport {
+        self.clock.report.clone().unwrap_or_else(|| ClockReport {
+            stratum: 16,
+            leap: "unsynchronised".to_owned(),
+            ..ClockReport::default()
+        })
+    }
+
+    pub(super) fn clock_status(&self, now: Now) -> ClockStatus {
+        let report = self.clock.report.as_ref();
+        let agreeing = report.iter().flat_map(|report| &report.sources);
+        let agreeing = agreeing.filter(|s| matches!(s.state.as_str(), "followed" | "agrees"));
+        let sources = u32::try_from(agreeing.count()).unwrap_or(u32::MAX);
+        ClockStatus {
+            unix_s: now.unix_s,
+            synchronised: report.is_some_and(|report| report.synchronised),
+            agreed: report.is_some_and(|report| report.agreed),
+            offset_ns: report.filter(|r| r.synchronised).map(|r| r.offset_ns),
+            sources,
+        }
+    }
+}
+
+/// As much as a role that parses foreign bytes is believed.
+fn bounded(mut report: ClockReport) -> ClockReport {
+    let word = |text: &mut String| {
+        let clean = text.chars().filter(|c| !c.is_control());
+        *text = clean.take(WORD_CHARS_MAX).collect();
+    };
+    word(&mut report.leap);
+    report.dropped = bounded_drops(report.dropped);
+    report.sources.truncate(TIME_SOURCES_MAX);
+    for source in &mut report.sources {
+        word(&mut source.origin);
+        word(&mut source.state);
+    }
+    report
+}

@@ -1,0 +1,117 @@
+//! The clock: what timed is told, what is shown, what is kept.
+
+use lintel_ipc::timed::FromTimed;
+use lintel_model::clock::{ClockReport, TimeSource};
+
+use super::*;
+
+fn source(state: &str) -> TimeSource {
+    TimeSource {
+        address: "192.0.2.1:123".parse().unwrap(),
+        origin: "a\u{7}b".to_owned(),
+        state: state.to_owned(),
+        stratum: 2,
+        reach: 255,
+        poll_s: 64,
+        offset_ns: 5,
+        delay_ns: 6,
+        jitter_ns: 7,
+    }
+}
+
+fn report() -> ClockReport {
+    ClockReport {
+        synchronised: true,
+        agreed: true,
+        stratum: 3,
+        leap: "none".to_owned(),
+        offset_ns: -12,
+        sources: ["followed", "agrees", "falseticker"].map(source).into(),
+        ..ClockReport::default()
+    }
+}
+
+#[test]
+fn the_status_says_how_the_clock_stands_and_no_more_when_timed_is_gone() {
+    let mut bench = Bench::settled();
+    let clock = bench.status().system.clock;
+    assert!(!clock.synchronised && !clock.agreed && clock.offset_ns.is_none());
+    bench.events.clear();
+    bench.input(Input::Timed(FromTimed::Report(Box::new(report()))));
+    bench.pass_ms(1_000);
+    assert!(bench.events.iter().any(|(_, kind)| kind == "status"));
+    let clock = bench.status().system.clock;
+    assert!(clock.synchronised && clock.agreed);
+    assert_eq!((clock.offset_ns, clock.sources), (Some(-12), 2));
+    let shown = bench.core.clock_report();
+    assert_eq!(shown.sources[0].origin, "ab", "a control character");
+    bench.input(Input::SessionEnded(RoleName::Timed));
+    assert!(!bench.status().system.clock.synchronised);
+    assert_eq!(bench.core.clock_report().stratum, 16);
+}
+
+#[test]
+fn a_report_is_cut_to_its_bounds() {
+    let mut bench = Bench::settled();
+    let long = ClockReport {
+        sources: vec![source(&"x".repeat(1_000)); 1_000],
+        dropped: vec![("y".repeat(1_000), 1); 1_000],
+        ..report()
+    };
+    bench.input(Input::Timed(FromTimed::Report(Box::new(long))));
+    let shown = bench.core.clock_report();
+    assert!(shown.sources.len() <= 32 && shown.dropped.len() <= 32);
+    assert!(shown.sources[0].state.len() <= 64);
+}
+
+/// The last frequency that timed was started with.
+fn told(bench: &mut Bench) -> Option<i64> {
+    bench.ntp.clear();
+    bench.input(Input::Session(RoleName::Timed));
+    let ToTimed::Spec { drift, .. } = bench.ntp.last().unwrap();
+    *drift
+}
+
+#[test]
+fn the_frequency_outlives_timed_and_the_boot_and_is_written_once_an_hour() {
+    let mut bench = Bench::settled();
+    assert_eq!(told(&mut bench), None);
+    bench.input(Input::Timed(FromTimed::Drift(1_234)));
+    assert_eq!(told(&mut bench), Some(1_234));
+    assert_eq!(bench.core.store.drift().unwrap(), None, "not yet");
+    bench.pass_ms(3_600_000);
+    assert_eq!(bench.core.store.drift().unwrap(), Some(1_234));
+    let before = bench.core.store.writes();
+    for drift in 0..1_000 {
+        bench.input(Input::Timed(FromTimed::Drift(drift)));
+    }
+    bench.input(Input::Timed(FromTimed::Drift(i64::MAX)));
+    assert_eq!(bench.core.store.writes(), before);
+    bench.input(Input::Stop);
+    let mut again = Bench::new(start(), bench.core.store);
+    again.input(Input::Session(RoleName::Netd));
+    assert_eq!(
+        told(&mut again),
+        Some(500 << 16),
+        "no more than the kernel takes"
+    );
+}
+
+#[test]
+fn timed_asks_the_providers_servers_once_there_is_a_way_to_them() {
+    let mut bench = Bench::settled();
+    let last = |bench: &Bench| match bench.ntp.last() {
+        Some(ToTimed::Spec { spec, .. }) => spec.clone(),
+        None => panic!("timed was told nothing"),
+    };
+    let spec = last(&bench);
+    assert!(!spec.online && spec.provider.is_empty());
+    assert_eq!(spec.resolver, Some("127.0.0.1:53".parse().unwrap()));
+    assert_eq!(spec.links.len(), 1);
+    let mut lease = super::leases::wan_lease(UNIX_S);
+    lease.ntp = vec![Ipv4Addr::new(203, 0, 113, 123)];
+    bench.input(Input::Wand(lintel_ipc::wand::FromWand::Lease(lease)));
+    let spec = last(&bench);
+    assert!(spec.online);
+    assert_eq!(spec.provider, [Ipv4Addr::new(203, 0, 113, 123)]);
+}
