@@ -52,7 +52,14 @@ pub struct Batch {
     inbound: Vec<Slot>,
     outbound: Vec<Slot>,
     queued: usize,
-    frame: Box<Frame>,
+    /// Receives: everything that the kernel follows or changed is written before it is asked
+    /// again, and no more than that, since most wakes bring a single datagram.
+    taking: Box<Frame>,
+    /// Headers of `taking` that are not as a call to the kernel needs them.
+    stale: usize,
+    sending: Box<Frame>,
+    /// The socket's family, once known.
+    is_v6: Option<bool>,
 }
 
 struct Slot {
@@ -83,19 +90,26 @@ impl Batch {
             inbound: slots(),
             outbound: slots(),
             queued: 0,
-            frame: Frame::new(),
+            taking: Frame::new(),
+            stale: BATCH_MAX,
+            sending: Frame::new(),
+            is_v6: None,
         }
     }
 
     /// Takes what waits at `socket`, which must not block; returns how many datagrams.
     pub fn receive(&mut self, socket: impl AsFd) -> io::Result<usize> {
-        let frame = &mut *self.frame;
-        for (at, slot) in self.inbound.iter_mut().enumerate() {
+        let frame = &mut *self.taking;
+        for (at, slot) in self.inbound.iter_mut().enumerate().take(self.stale) {
             frame.point_to(at, &mut slot.bytes);
             frame.expect_meta(at);
         }
+        // Should the call fail, nothing is known about any of them.
+        self.stale = BATCH_MAX;
         // SAFETY: `frame` holds BATCH_MAX headers; each points to a buffer of its slot and to
-        // address and control space inside `frame`, all of which outlive the call.
+        // address and control space inside `frame`. Slots and frame live in boxes that this batch
+        // keeps from its first call to its end, so pointers of earlier calls hold, and the kernel
+        // changes headers only up to the count that it returned.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_fd().as_raw_fd(),
@@ -106,6 +120,7 @@ impl Batch {
             )
         };
         let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        self.stale = received;
         for (at, slot) in self.inbound.iter_mut().enumerate().take(received) {
             let cut =
                 frame.headers[at].msg_hdr.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
@@ -145,9 +160,12 @@ impl Batch {
     /// datagrams may be: their askers ask again.
     pub fn send(&mut self, socket: impl AsFd) -> usize {
         let fd = socket.as_fd().as_raw_fd();
-        let is_v6 = is_v6(fd);
-        let frame = &mut *self.frame;
         let queued = mem::take(&mut self.queued);
+        if queued == 0 {
+            return 0;
+        }
+        let is_v6 = *self.is_v6.get_or_insert_with(|| is_v6(fd));
+        let frame = &mut *self.sending;
         for (at, slot) in self.outbound.iter_mut().enumerate().take(queued) {
             let len = slot.len;
             frame.point_to(at, &mut slot.bytes[..len]);
@@ -155,14 +173,18 @@ impl Batch {
         }
         let (mut done, mut lost) = (0, 0);
         while done < queued {
-            // SAFETY: as in `receive`; `done < queued <= BATCH_MAX`, so the pointer and the count
-            // stay inside `frame`.
+            // SAFETY: each header points to a buffer of its slot and into `frame`, written above;
+            // `done < queued <= BATCH_MAX`, so the pointer and the count stay inside `frame`. The
+            // call goes to the kernel directly, because musl's `sendmmsg` is a loop over
+            // `sendmsg`; what that loop is for, padding that must be zero on 64 bits, holds here
+            // since the frame began as zeros and nothing writes the padding.
             let sent = unsafe {
-                libc::sendmmsg(
+                libc::syscall(
+                    libc::SYS_sendmmsg,
                     fd,
                     frame.headers.as_mut_ptr().add(done),
                     (queued - done) as libc::c_uint,
-                    (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
+                    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
                 )
             };
             match usize::try_from(sent) {
