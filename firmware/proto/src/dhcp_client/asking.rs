@@ -128,6 +128,10 @@ impl Client {
         };
         // The name changed under `enter`'s eyes; put it right before the next change is told.
         self.state = State::Waiting { until: now };
+        // The box may have slept through it.
+        if !lease.is_live(now) {
+            return self.start_selecting(now, rng);
+        }
         self.adopt(now, lease, confirmed);
         if !confirmed {
             self.start_selecting(now, rng);

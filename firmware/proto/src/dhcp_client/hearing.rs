@@ -83,6 +83,11 @@ impl Client {
         let Some(mut lease) = self.checked(message) else {
             return;
         };
+        // It counts from when we asked, and the box may have slept since.
+        if !lease.is_live(now) {
+            self.drops.unexpected += 1;
+            return;
+        }
         let expected = match &self.state {
             State::Requesting { offer, .. } => {
                 offer.address == lease.address && offer.server == lease.server

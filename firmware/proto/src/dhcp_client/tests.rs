@@ -432,6 +432,35 @@ fn an_endless_lease_asks_no_more() {
     assert_eq!(line.client.state(), StateName::Bound);
 }
 
+/// Found by fuzzing: the box slept between ACK and the end of the conflict probe.
+#[test]
+fn a_lease_that_ended_while_it_was_probed_is_not_used() {
+    let mut line = Line::new(false, None);
+    line.answer(MessageType::Offer);
+    line.answer(MessageType::Ack);
+    assert_eq!(line.client.state(), StateName::Probing);
+    line.now += Duration::from_secs(7200);
+    for _ in 0..4 {
+        line.client.handle_timeout(line.now, &mut line.rng);
+        line.drain();
+        line.now += Duration::from_millis(200);
+    }
+    assert_eq!(line.client.state(), StateName::Selecting);
+    let bound = |event: &Event| matches!(event, Event::Bound { .. });
+    assert!(!line.events.iter().any(bound), "{:?}", line.events);
+}
+
+/// Found by fuzzing: a lease counts from the request, not from the ACK.
+#[test]
+fn an_ack_that_comes_after_its_lease_ended_is_not_taken() {
+    let mut line = Line::new(false, None);
+    line.answer(MessageType::Offer);
+    line.now += Duration::from_secs(7200);
+    line.answer(MessageType::Ack);
+    assert_eq!(line.client.state(), StateName::Requesting);
+    assert_eq!(line.client.drops().unexpected, 1);
+}
+
 proptest! {
     /// Whatever is heard and whenever: no panic, a deadline whenever there is something to
     /// wait for, and no address in use that no server gave.
