@@ -1,7 +1,10 @@
 //! The table of targets. What one asserts stands at its function.
 
+pub mod dhcp_client;
+pub mod dhcp_server;
 pub mod dhcpv4;
 pub mod dns;
+pub mod dns_forward;
 pub mod link;
 pub mod netlink;
 pub mod nft;
@@ -13,6 +16,24 @@ use crate::{Tally, Target};
 
 /// Every target, those first whose calls take longest.
 pub const TARGETS: &[Target] = &[
+    row(
+        "dhcp_server",
+        dhcp_server::dhcp_server,
+        dns_forward::steps,
+        400,
+    ),
+    row(
+        "dhcp_client",
+        dhcp_client::dhcp_client,
+        dns_forward::steps,
+        400,
+    ),
+    row(
+        "dns_forward",
+        dns_forward::dns_forward,
+        dns_forward::steps,
+        400,
+    ),
     row("dns_message", dns::dns_message, dns::message_octets, 120),
     row("dns_packet", dns::dns_packet, dns::message_octets, 120),
     row("dns_name", dns::dns_name, dns::name_octets, 40),
