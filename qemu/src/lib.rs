@@ -12,6 +12,7 @@ pub mod machine;
 pub mod memory;
 pub mod prober;
 pub mod street;
+pub mod write_log;
 
 pub use machine::{Boot, Machine};
 pub use street::Street;

@@ -11,10 +11,15 @@ use std::time::{Duration, Instant};
 
 use netns_tests::{Workdir, until_some};
 
+use crate::write_log;
+
 /// What init prints first of all.
 pub const STARTED: &str = "lintel: init started";
 /// What init prints when every role is ready.
 pub const READY: &str = "lintel: ready";
+
+/// The log of the guest's writes, below the work directory.
+pub const WRITE_LOG: &str = "writes.log";
 
 /// What a machine boots.
 #[derive(Debug, Clone)]
@@ -33,6 +38,8 @@ pub struct Boot {
     pub memory_mib: u32,
     /// Size of the disk in MiB; the image's partitions are smaller.
     pub disk_mib: u64,
+    /// Note the guest's writes and flushes in `writes.log`, for [`crate::write_log`].
+    pub write_log: bool,
     /// Let UEFI start the disk, instead of starting kernel and initramfs directly.
     pub uefi: bool,
 }
@@ -51,6 +58,7 @@ impl Boot {
             append: "lintel.test=1".to_owned(),
             memory_mib: 128,
             disk_mib: 1024,
+            write_log: false,
             uefi: false,
         }
     }
@@ -112,7 +120,22 @@ impl Machine {
         if boot.accel == "kvm" {
             command.args(["-cpu", "host"]);
         }
-        if let Some(disk) = disk {
+        if let (Some(disk), true) = (disk, boot.write_log) {
+            let log = dir.path(WRITE_LOG);
+            write_log::create(&log);
+            // The host stays up: its own flushes would only slow the guest down.
+            let file = |node: &str, path: &Path| {
+                let path = path.display();
+                format!("driver=file,node-name={node},filename={path},cache.no-flush=on")
+            };
+            command.args(["-blockdev", &file("kept", disk)]);
+            command.args(["-blockdev", &file("log", &log)]);
+            let logged = "driver=blklogwrites,node-name=disk,file=kept,log=log";
+            command.args(["-blockdev", logged]);
+            // QEMU 7.2 may log a request to write zeros in two places.
+            let device = "virtio-blk-pci,drive=disk,write-zeroes=off,discard=off";
+            command.args(["-device", device]);
+        } else if let Some(disk) = disk {
             let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
             command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
         }
