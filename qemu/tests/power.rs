@@ -3,7 +3,12 @@
 //! the configuration is exactly the old or the new.
 //!
 //! `LINTEL_POWER_CUTS` says how many (10), `LINTEL_POWER_SEED` repeats the same chances.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
