@@ -33,18 +33,33 @@
 //! ([`SOURCES_MAX`], [`ADDRESSES_MAX`], [`ASSOCIATIONS_MAX`]); one input makes a bounded number of
 //! outputs, which the caller drains at once.
 
+mod association;
+mod config;
+mod discipline;
 mod drops;
+mod io;
+mod leap;
+mod samples;
+mod select;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod update;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use embassy_time::Instant;
-use lintel_wire::ntp::HEADER_LEN;
+use embassy_time::{Duration, Instant};
 
+pub use config::{AssociationId, ClientConfig, SourceConfig, SourceId, SourceKind};
 pub use drops::{DropReason, Drops};
+pub use io::{AssociationStatus, ClosedReason, Event, Input, Output, Standing, State};
 
 use super::{Leap, Now, ScaledPpm, System, UnixNs};
 use crate::rng::Rng;
+use association::{Arrival, Association};
+use discipline::Discipline;
+use sources::Source;
 
 /// Most sources in a configuration: more than ten add nothing, and option 42 brings a few.
 pub const SOURCES_MAX: usize = 16;
@@ -54,295 +69,80 @@ pub const ADDRESSES_MAX: usize = 16;
 pub const ASSOCIATIONS_MAX: usize = 16;
 /// Servers asked of one pool.
 pub const POOL_ASSOCIATIONS_MAX: usize = 4;
+/// Longest interval between requests, log2 seconds (RFC 5905's MAXPOLL): 36 hours.
+pub const POLL_MAX: u8 = 17;
 
-/// Names a source; chosen by the caller and kept when sources are set anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(pub u32);
-
-/// Names an association; chosen by the machine and never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AssociationId(pub u64);
-
-/// What the client has to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientConfig {
-    /// Whom to ask; those beyond [`SOURCES_MAX`] are not looked at.
-    pub sources: Vec<SourceConfig>,
-    /// No server that says an earlier time is believed: the commit time of this software, or the
-    /// last time that was stored, whichever is later. Times are read within 68 years of it.
-    pub floor: UnixNs,
-    /// The frequency correction kept from the last run ([`Event::KeepDrift`]).
-    pub drift: Option<ScaledPpm>,
-    /// Of the wall clock, log2 seconds; -24 is a good guess for Linux.
-    pub precision: i8,
-    /// Sources that must agree before the clock counts as synchronised; 0 asks for two as soon as
-    /// three servers are known, and one below that.
-    pub agreeing_min: usize,
-}
-
-/// A server or pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourceConfig {
-    /// Its name to the caller.
-    pub id: SourceId,
-    /// How many of its addresses are asked.
-    pub kind: SourceKind,
-    /// Shortest interval, log2 seconds: 6 for other people's servers; not below 0.
-    pub poll_min: u8,
-    /// Longest interval, log2 seconds: 10 is usual; not above 17.
-    pub poll_max: u8,
-    /// Whether four requests two seconds apart begin an association, so that the clock is right
-    /// within ten seconds.
-    pub burst: bool,
-}
-
-/// What the addresses of a source are to each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceKind {
-    /// Ways to the same server: one is asked, the next when it is silent.
-    Server,
-    /// Servers of a pool: up to [`POOL_ASSOCIATIONS_MAX`] are asked.
-    Pool,
-}
-
-/// What can happen to the client.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// The configuration changed; associations of sources that stay as they were go on.
-    Sources(&'a [SourceConfig]),
-    /// A name was resolved, or a literal read. Replaces what was known; associations with
-    /// addresses that are gone go on as long as they answer. Those beyond [`ADDRESSES_MAX`] are
-    /// not looked at.
-    Addresses {
-        /// Whose.
-        source: SourceId,
-        /// With port, usually 123.
-        addresses: &'a [SocketAddr],
-    },
-    /// The request of an association has left, at this time of the wall clock, as the kernel saw
-    /// it. Optional: without it the time of the output counts. One that comes after the reply is
-    /// ignored.
-    Sent {
-        /// From [`Output::Transmit`].
-        association: AssociationId,
-        /// Kernel's transmit timestamp.
-        at: UnixNs,
-    },
-    /// A datagram came in on the socket of an association.
-    Datagram {
-        /// Whose socket.
-        association: AssociationId,
-        /// Who sent it.
-        from: SocketAddr,
-        /// Our address on that way, when known: a server that follows us is no source.
-        local: Option<IpAddr>,
-        /// The payload.
-        octets: &'a [u8],
-        /// Kernel's receive timestamp, of the wall clock.
-        received: UnixNs,
-    },
-    /// There is a way to the servers again (true: all are asked at once), or none (false: nothing
-    /// is sent). The machine begins with true.
-    Online(bool),
-}
-
-/// What the client wants done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// Send this request, from a socket of its own with a random port (RFC 9109).
-    Transmit {
-        /// For which association.
-        association: AssociationId,
-        /// To whom.
-        to: SocketAddr,
-        /// The packet.
-        octets: [u8; HEADER_LEN],
-    },
-    /// Do or note this.
-    Event(Event),
-    /// Nothing more now; call `handle_timeout` at this time, if at any.
-    Timeout(Option<Instant>),
-}
-
-/// Something to do or note.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// Set the wall clock forward (or back, when negative) by this at once. The next [`Now`] has
-    /// it; when it could not be done, the machine notices and tries again.
-    Step {
-        /// Nanoseconds.
-        by_ns: i64,
-    },
-    /// Run the clock at this frequency correction from now on ([`ScaledPpm::tick_and_freq`]). An
-    /// offset is slewed by a rate that ends in time at a later event of this kind; should the
-    /// shell die in between, the next one begins with [`ClientConfig::drift`].
-    SetRate {
-        /// The correction, absolute.
-        rate: ScaledPpm,
-        /// What is being slewed away with it, nanoseconds; for the log.
-        slewing_ns: i64,
-    },
-    /// Tell the kernel how good the clock is (`ADJ_STATUS | ADJ_MAXERROR | ADJ_ESTERROR`): it
-    /// also arms or disarms the leap second (`STA_INS`, `STA_DEL`) and is what other programs
-    /// see (`STA_UNSYNC`).
-    SetStatus {
-        /// [`Leap::Insert`] and [`Leap::Delete`] only on the day they are due.
-        leap: Leap,
-        /// Largest error, nanoseconds.
-        max_error_ns: i64,
-        /// Expected error, nanoseconds.
-        est_error_ns: i64,
-        /// Whether `STA_UNSYNC` is to be clear.
-        synchronised: bool,
-    },
-    /// Store this frequency correction for the next start; comes at most once an hour.
-    KeepDrift(ScaledPpm),
-    /// The state changed.
-    State(State),
-    /// How good our clock is changed: for the server.
-    System(System),
-    /// The association that our reference id names changed.
-    SystemPeer(Option<AssociationId>),
-    /// Ask this server; a socket will be needed.
-    Opened {
-        /// Name of the association.
-        association: AssociationId,
-        /// Its source.
-        source: SourceId,
-        /// Whom it asks.
-        to: SocketAddr,
-    },
-    /// Ask this server no more; its socket is of no use.
-    Closed {
-        /// Name of the association.
-        association: AssociationId,
-        /// Its source.
-        source: SourceId,
-        /// Why.
-        reason: ClosedReason,
-    },
-    /// The addresses of this source are used up or silent: resolve its name again, and hand in
-    /// [`Input::Addresses`]. Comes with back-off, not before a minute has passed.
-    ResolveAgain {
-        /// The source.
-        source: SourceId,
-    },
-    /// Somebody else stepped the wall clock.
-    Jumped {
-        /// Nanoseconds, against the monotonic clock.
-        by_ns: i64,
-    },
-    /// The majority is more than 1000 s away from a clock that it had set itself, for five
-    /// minutes: the clock is not synchronised any more, and begins anew.
-    Panic {
-        /// Their time minus ours, nanoseconds.
-        offset_ns: i64,
-    },
-}
-
-/// Whether the clock is worth anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Not enough sources agree, or did for too long.
-    NotSynchronised {
-        /// How many agree now.
-        agreeing: usize,
-    },
-    /// A majority of the sources agrees with each other and with the clock.
-    Synchronised {
-        /// How many; 0 while none can be reached and the clock goes on by its kept frequency.
-        agreeing: usize,
-    },
-}
-
-/// Why an association ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClosedReason {
-    /// The server said DENY or RSTR.
-    Denied,
-    /// It was silent, and another address takes its place.
-    Silent,
-    /// The source is gone from the configuration or was changed.
-    Removed,
-}
-
-/// How a server stands in the selection (RFC 5905 section 11.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It has not answered yet, or not lately.
-    Unreachable,
-    /// It answers, but says that it is not synchronised, is too far from its root, or has not
-    /// given enough samples.
-    Unfit,
-    /// Its time is outside of what the majority allows.
-    Falseticker,
-    /// It tells the truth, and others tell it better.
-    Outlier,
-    /// It has a say in the clock.
-    Survivor,
-    /// It is the one that our reference id names.
-    SystemPeer,
-}
-
-/// A server, for status.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AssociationStatus {
-    /// Name of the association.
-    pub association: AssociationId,
-    /// Its source.
-    pub source: SourceId,
-    /// Whom it asks.
-    pub to: SocketAddr,
-    /// Its place in the selection.
-    pub standing: Standing,
-    /// As the server says; 0 before the first reply.
-    pub stratum: u8,
-    /// The last eight requests, newest in the lowest bit: 1 was answered.
-    pub reach: u8,
-    /// Interval, log2 seconds.
-    pub poll: u8,
-    /// When the last good reply came.
-    pub heard: Option<Instant>,
-    /// Their time minus ours, nanoseconds; positive means that our clock is behind.
-    pub offset_ns: i64,
-    /// Round trip, nanoseconds.
-    pub delay_ns: i64,
-    /// Largest error of the offset besides half the delay, nanoseconds.
-    pub dispersion_ns: i64,
-    /// How far offsets differ from each other, nanoseconds.
-    pub jitter_ns: i64,
-    /// Requests sent.
-    pub sent: u64,
-    /// Replies believed.
-    pub received: u64,
-    /// Replies not believed.
-    pub dropped: u64,
-}
+/// An offset above this is stepped, where a step is allowed; also what counts as a jump of the
+/// clock by somebody else (RFC 5905's STEPT).
+const STEP_NS: i64 = 128_000_000;
+/// A clock that may be wrong by this is synchronised no more, nanoseconds. Without a source, the
+/// tolerance alone leads there in 18 hours.
+const HOLDOVER_DISTANCE_NS: i64 = 1_000_000_000;
 
 /// The client.
 #[derive(Debug)]
 pub struct Client {
-    config: ClientConfig,
-    outputs: VecDeque<Output>,
-    drops: Drops,
+    floor: UnixNs,
+    agreeing_min: usize,
+    /// Of the wall clock, seconds.
+    precision: f64,
+    sources: Vec<Source>,
+    associations: Vec<Association>,
+    next_id: u64,
+    denied: VecDeque<SocketAddr>,
+    online: bool,
+    discipline: Discipline,
     system: System,
+    state: State,
+    peer: Option<AssociationId>,
+    /// Since when all servers are being asked with nothing believed yet.
+    since: Instant,
+    /// Since when the majority says that the clock is far off.
+    far_since: Option<Instant>,
+    /// The interval that the clock can do with, log2 seconds, and what speaks for another.
+    poll: u8,
+    poll_counter: i32,
+    /// The frequency that was handed out to be kept, and when.
+    kept: Option<(Instant, ScaledPpm)>,
+    /// Both clocks at the last call, to notice jumps.
+    last: Now,
+    drops: Drops,
+    outputs: VecDeque<Output>,
 }
 
 impl Client {
     /// A client that knows no addresses yet. The first drain sets the kept frequency.
     pub fn new(now: Now, config: ClientConfig) -> Self {
-        let system = System::unsynchronised(now.mono, config.precision);
-        Self {
-            config,
-            outputs: VecDeque::new(),
+        let mut client = Self {
+            floor: config.floor,
+            agreeing_min: config.agreeing_min,
+            precision: f64::from(config.precision.clamp(-30, 0)).exp2(),
+            sources: Vec::new(),
+            associations: Vec::new(),
+            next_id: 0,
+            denied: VecDeque::new(),
+            online: true,
+            discipline: Discipline::new(now.mono, config.drift),
+            system: System::unsynchronised(now.mono, config.precision),
+            state: State::NotSynchronised { agreeing: 0 },
+            peer: None,
+            since: now.mono,
+            far_since: None,
+            poll: 0,
+            poll_counter: 0,
+            kept: None,
+            last: now,
             drops: Drops::default(),
-            system,
-        }
+            outputs: VecDeque::new(),
+        };
+        client.set_rate(0.0);
+        client.set_sources(now.mono, &config.sources);
+        client
     }
 
     /// Whether the clock is worth anything.
     pub fn state(&self) -> State {
-        State::NotSynchronised { agreeing: 0 }
+        self.state
     }
 
     /// How good the clock is: for the server and for status.
@@ -352,18 +152,22 @@ impl Client {
 
     /// The frequency correction without what is being slewed.
     pub fn drift(&self) -> ScaledPpm {
-        self.config.drift.unwrap_or_default()
+        self.discipline.frequency()
     }
 
     /// The best guess of the remaining error of the wall clock, nanoseconds: positive means that
     /// the clock is behind.
-    pub fn offset_ns(&self, _now: Now) -> i64 {
-        0
+    pub fn offset_ns(&self, now: Now) -> i64 {
+        (self.discipline.remaining(now.mono) * 1e9) as i64
     }
 
     /// Every server that is being asked.
     pub fn associations(&self) -> impl Iterator<Item = AssociationStatus> + '_ {
-        std::iter::empty()
+        let now = self.last.mono;
+        let slewing = self.discipline.remaining(now);
+        self.associations
+            .iter()
+            .map(move |one| one.status(now, slewing, self.precision))
     }
 
     /// Replies not believed, by reason.
@@ -372,18 +176,188 @@ impl Client {
     }
 
     /// Takes in what happened; drain [`Client::poll_output`] afterwards.
-    pub fn handle_input(&mut self, _now: Now, input: Input<'_>, _rng: &mut dyn Rng) {
-        if let Input::Datagram { .. } = input {
-            self.drops.count(DropReason::Stranger);
+    pub fn handle_input(&mut self, now: Now, input: Input<'_>, rng: &mut dyn Rng) {
+        self.watch_clock(now);
+        match input {
+            Input::Sources(configs) => self.set_sources(now.mono, configs),
+            Input::Addresses { source, addresses } => {
+                self.set_addresses(now.mono, source, addresses);
+            }
+            Input::Sent { association, at } => {
+                if let Some(one) = self.association_mut(association) {
+                    one.left(at);
+                }
+            }
+            Input::Datagram {
+                association,
+                from,
+                local,
+                octets,
+                received,
+            } => {
+                let arrival = Arrival {
+                    from,
+                    local,
+                    octets,
+                    received,
+                    floor: self.floor,
+                };
+                self.on_datagram(now, association, arrival);
+            }
+            Input::Online(online) => self.set_online(now.mono, online),
         }
+        self.run(now, rng);
     }
 
     /// To be called at the time of the last [`Output::Timeout`]; earlier does no harm, and late
     /// by more than a millisecond costs precision.
-    pub fn handle_timeout(&mut self, _now: Now, _rng: &mut dyn Rng) {}
+    pub fn handle_timeout(&mut self, now: Now, rng: &mut dyn Rng) {
+        self.watch_clock(now);
+        self.run(now, rng);
+    }
 
     /// The next thing to do. [`Output::Timeout`] is the last one.
     pub fn poll_output(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or(Output::Timeout(None))
+        self.outputs
+            .pop_front()
+            .unwrap_or_else(|| Output::Timeout(self.next_deadline()))
+    }
+
+    /// Does what is due.
+    fn run(&mut self, now: Now, rng: &mut dyn Rng) {
+        if self.discipline.is_slewed(now.mono) {
+            self.set_rate(0.0);
+        }
+        self.replace_silent(now.mono);
+        self.ask_those_due(now, rng);
+        self.end_holdover(now.mono);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let polls = self.associations.iter().map(|one| one.next);
+        let poll = polls.min().filter(|_| self.online);
+        [
+            poll,
+            self.discipline.deadline(),
+            self.resolve_deadline(),
+            self.holdover_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn ask_those_due(&mut self, now: Now, rng: &mut dyn Rng) {
+        if !self.online {
+            return;
+        }
+        for one in &mut self.associations {
+            if one.next <= now.mono {
+                let octets = one.ask(now, self.poll, rng).emit();
+                self.outputs.push_back(Output::Transmit {
+                    association: one.id,
+                    to: one.to,
+                    octets,
+                });
+            }
+        }
+    }
+
+    fn set_online(&mut self, now: Instant, online: bool) {
+        if online == self.online {
+            return;
+        }
+        self.online = online;
+        if online {
+            self.ask_all(now);
+        } else {
+            self.associations.iter_mut().for_each(Association::miss);
+        }
+    }
+
+    /// Begins anew with everybody.
+    fn ask_all(&mut self, now: Instant) {
+        self.since = now;
+        for one in &mut self.associations {
+            one.begin(now);
+        }
+    }
+
+    fn on_datagram(&mut self, now: Now, id: AssociationId, arrival: Arrival<'_>) {
+        let Some(one) = self.associations.iter_mut().find(|one| one.id == id) else {
+            self.drops.count(DropReason::Stranger);
+            return;
+        };
+        let source = one.source;
+        match one.hear(now, arrival) {
+            Ok(exchange) => {
+                // Half-way between sending and receiving is what the offset is measured at.
+                let ago_ns = now.wall.ns_since(exchange.received) + exchange.took_ns / 2;
+                let ago_us = u64::try_from(ago_ns / 1_000).unwrap_or(0);
+                let ago = Duration::from_micros(ago_us.min(now.mono.as_micros()));
+                let slewing = self.discipline.remaining(now.mono - ago);
+                one.take(now.mono, &exchange, slewing, self.precision);
+                self.source_is_well(now.mono, source);
+                self.update(now, id);
+            }
+            Err(reason) => {
+                one.dropped += 1;
+                self.drops.count(reason);
+                if reason == DropReason::KissDeny {
+                    self.close(id, ClosedReason::Denied);
+                    self.fill(now.mono, source);
+                }
+            }
+        }
+    }
+
+    /// Compares the two clocks with the last call: a step that was not ours makes every sample
+    /// void. Leap seconds are steps too, but the servers make them as well.
+    fn watch_clock(&mut self, now: Now) {
+        let passed = now.mono.saturating_duration_since(self.last.mono);
+        let passed_ns = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
+        let expected = self.last.wall.plus_ns(passed_ns.saturating_mul(1_000));
+        let by_ns = now.wall.ns_since(expected);
+        let leap_ns = match leap::due(self.system.leap, self.last.wall) {
+            Leap::Insert => -1_000_000_000,
+            Leap::Delete => 1_000_000_000,
+            _ => 0,
+        };
+        self.last = now;
+        let is_leap = leap_ns != 0 && (by_ns - leap_ns).abs() < STEP_NS;
+        if by_ns.unsigned_abs() > STEP_NS.unsigned_abs() && !is_leap {
+            self.push(Event::Jumped { by_ns });
+            self.begin_anew(now.mono);
+        }
+    }
+
+    /// What was known about offsets is void; the frequency is not.
+    fn begin_anew(&mut self, now: Instant) {
+        for one in &mut self.associations {
+            one.forget();
+        }
+        self.discipline.stop(now);
+        self.set_rate(0.0);
+        self.far_since = None;
+        self.poll = 0;
+        self.poll_counter = 0;
+        self.desynchronise(now);
+        self.ask_all(now);
+    }
+
+    fn set_rate(&mut self, slewing: f64) {
+        let event = Event::SetRate {
+            rate: self.discipline.rate(),
+            slewing_ns: (slewing * 1e9) as i64,
+        };
+        self.push(event);
+    }
+
+    fn push(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn association_mut(&mut self, id: AssociationId) -> Option<&mut Association> {
+        self.associations.iter_mut().find(|one| one.id == id)
     }
 }
