@@ -90,6 +90,11 @@ impl Drops {
         self.0.get(reason as usize).copied().unwrap_or(0)
     }
 
+    /// How many altogether.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
     /// Every reason that occurred.
     pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> {
         DropReason::ALL

@@ -18,6 +18,13 @@ const EMPTY_DISPERSION: f64 = 16.0;
 const RUNS_SAMPLES_MIN: usize = 8;
 /// One-sided five percent of the normal distribution.
 const RUNS_DEVIATIONS: f64 = 1.65;
+/// So many standard deviations away from the line, a sample is doubted.
+const DOUBT_DEVIATIONS: f64 = 6.0;
+/// So many doubted samples in a row are the new truth.
+const DOUBTED_MAX: usize = 3;
+/// How far the line may bend until the next sample, a fraction: what a room's temperature does
+/// to a crystal.
+const BEND: f64 = 1e-6;
 /// How many residuals the first guess of the noise counts as.
 const NOISE_PRIOR_SAMPLES: f64 = 2.0;
 
@@ -36,8 +43,10 @@ pub(super) struct Sample {
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     kept: VecDeque<Sample>,
-    /// How many of the newest lie on a line.
+    /// How many lie on a line; they come before those that are doubted.
     straight: usize,
+    /// How many of the newest are far from it.
+    doubted: usize,
 }
 
 /// What the clock filter makes of the last eight.
@@ -66,6 +75,15 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Its own slope, without what else is known.
+    fn slope(&self) -> f64 {
+        if self.sxx > 0.0 {
+            self.sxy / self.sxx
+        } else {
+            0.0
+        }
+    }
+
     /// The offset now, if it changes by `slope`.
     pub(super) fn offset_now(&self, slope: f64) -> f64 {
         self.mean_offset - slope * self.mean_at
@@ -79,19 +97,50 @@ impl Line {
 
 impl Samples {
     pub(super) fn push(&mut self, sample: Sample, precision: f64) {
+        let is_doubtful = self.is_doubtful(&sample, precision);
+        if !is_doubtful {
+            // They were a spike.
+            self.kept.truncate(self.kept.len() - self.doubted);
+            self.doubted = 0;
+        }
         if self.kept.len() == SAMPLES_MAX {
             self.kept.pop_front();
         }
         self.kept.push_back(sample);
+        if is_doubtful {
+            self.doubted += 1;
+            self.straight = self.straight.min(self.kept.len() - self.doubted);
+            if self.doubted == DOUBTED_MAX {
+                // Our clock, theirs or the way changed; the old samples say nothing of it.
+                self.straight = self.doubted;
+                self.doubted = 0;
+            }
+            return;
+        }
         self.straight = (self.straight + 1).min(self.kept.len());
         while self.straight > RUNS_SAMPLES_MIN && self.is_bent(sample.at, precision) {
             self.straight -= 1;
         }
     }
 
+    /// Whether a sample is too far from the line to be chance.
+    fn is_doubtful(&self, sample: &Sample, precision: f64) -> bool {
+        if self.straight < RUNS_SAMPLES_MIN {
+            return false;
+        }
+        let Some((line, last)) = self.line(sample.at, precision).zip(self.kept.back()) else {
+            return false;
+        };
+        let waited = (sample.delay - last.delay).max(0.0) / 2.0;
+        let bent = BEND * seconds_after(last.at, sample.at);
+        let chance = DOUBT_DEVIATIONS * line.variance.sqrt() + waited + bent;
+        (sample.offset - line.offset_now(line.slope())).abs() > chance
+    }
+
     pub(super) fn clear(&mut self) {
         self.kept.clear();
         self.straight = 0;
+        self.doubted = 0;
     }
 
     #[cfg(test)]
@@ -147,7 +196,7 @@ impl Samples {
     }
 
     fn line_of(&self, count: usize, now: Instant, precision: f64) -> Option<Line> {
-        let of = || self.kept.iter().skip(self.kept.len() - count);
+        let of = || self.on_line(count);
         let least = of().map(|sample| sample.delay).min_by(f64::total_cmp)?;
         let excess = of().map(|sample| sample.delay - least).sum::<f64>() / count as f64;
         // A packet that waited in a queue is wrong by up to half its wait: what waited longer
@@ -186,20 +235,21 @@ impl Samples {
         })
     }
 
+    fn on_line(&self, count: usize) -> impl Iterator<Item = &Sample> {
+        let end = self.kept.len() - self.doubted;
+        self.kept.range(end.saturating_sub(count)..end)
+    }
+
     /// Whether the samples stay on one side of their line for too long to lie on it: the number
     /// of runs of equal signs among the residuals is below what chance gives (Wald and Wolfowitz).
     fn is_bent(&self, now: Instant, precision: f64) -> bool {
         let Some(line) = self.line_of(self.straight, now, precision) else {
             return false;
         };
-        let slope = if line.sxx > 0.0 {
-            line.sxy / line.sxx
-        } else {
-            0.0
-        };
+        let slope = line.slope();
         let (mut above, mut below, mut runs) = (0.0f64, 0.0f64, 0.0f64);
         let mut before = None;
-        for sample in self.kept.iter().skip(self.kept.len() - self.straight) {
+        for sample in self.on_line(self.straight) {
             let at = seconds_after(now, sample.at);
             let is_above = sample.offset > line.offset_now(slope) + slope * at;
             if is_above {
@@ -296,6 +346,29 @@ mod tests {
         }
         assert!(samples.straight <= 20, "{}", samples.straight);
         assert_eq!(samples.len(), 30);
+    }
+
+    #[test]
+    fn a_spike_is_dropped_and_a_step_is_believed_at_the_third_sample() {
+        let mut samples = Samples::default();
+        let wiggle = |n: u64| if n.is_multiple_of(2) { 1e-5 } else { -1e-5 };
+        for n in 0..20 {
+            samples.push(sample(n, wiggle(n), 0.001), PRECISION);
+        }
+        let offset = |samples: &Samples, n| {
+            let line = samples.line(Instant::from_secs(n), PRECISION).unwrap();
+            line.offset_now(line.slope())
+        };
+        samples.push(sample(20, 0.010, 0.001), PRECISION);
+        samples.push(sample(21, 0.010, 0.001), PRECISION);
+        assert!(offset(&samples, 21).abs() < 1e-4);
+        samples.push(sample(22, wiggle(22), 0.001), PRECISION);
+        assert_eq!(samples.len(), 21);
+        for n in 23..=25 {
+            samples.push(sample(n, 0.010, 0.001), PRECISION);
+        }
+        assert!((offset(&samples, 25) - 0.010).abs() < 1e-4);
+        assert_eq!(samples.straight, 3);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Sources and their addresses: who is asked, who takes whose place, and when a name is to be
 //! resolved again.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use embassy_time::{Duration, Instant};
@@ -22,8 +21,7 @@ const RESOLVE_PAUSE_MAX: Duration = Duration::from_secs(4_096);
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) config: SourceConfig,
-    /// The next one to try comes first.
-    addresses: VecDeque<SocketAddr>,
+    addresses: Vec<SocketAddr>,
     resolve_at: Instant,
     resolve_pause: Duration,
 }
@@ -32,7 +30,7 @@ impl Source {
     fn new(now: Instant, config: SourceConfig) -> Self {
         Self {
             config,
-            addresses: VecDeque::new(),
+            addresses: Vec::new(),
             resolve_at: now + RESOLVE_PAUSE_MIN,
             resolve_pause: RESOLVE_PAUSE_MIN,
         }
@@ -81,7 +79,7 @@ impl Client {
         source.addresses.clear();
         for address in addresses.iter().take(ADDRESSES_MAX) {
             if !source.addresses.contains(address) {
-                source.addresses.push_back(*address);
+                source.addresses.push(*address);
             }
         }
         self.fill(now, id);
@@ -162,14 +160,9 @@ impl Client {
             }
             self.denied.push_back(closed.to);
         }
-        // The others have their turn first.
-        if let Some(source) = self.source_mut(closed.source)
-            && let Some(n) = source.addresses.iter().position(|to| *to == closed.to)
-        {
-            source.addresses.remove(n);
-            if reason == ClosedReason::Silent {
-                source.addresses.push_back(closed.to);
-            }
+        // When its name stands for it again, it has another chance.
+        if let Some(source) = self.source_mut(closed.source) {
+            source.addresses.retain(|to| *to != closed.to);
         }
         self.outputs.push_back(Output::Event(Event::Closed {
             association: id,

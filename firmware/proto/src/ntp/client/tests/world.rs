@@ -66,7 +66,7 @@ pub(super) struct World {
 }
 
 pub(super) fn address(n: usize) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::new(192, 0, 2, n as u8 + 1), 123))
+    SocketAddr::from((Ipv4Addr::from_bits(0xc612_0000 + n as u32), 123))
 }
 
 pub(super) fn server_config(n: usize) -> SourceConfig {
