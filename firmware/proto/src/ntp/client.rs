@@ -292,7 +292,8 @@ impl Client {
         match one.hear(now, arrival) {
             Ok(exchange) => {
                 // Half-way between sending and receiving is what the offset is measured at.
-                let ago_ns = now.wall.ns_since(exchange.received) + exchange.took_ns / 2;
+                let ago_ns = now.wall.ns_since(exchange.received);
+                let ago_ns = ago_ns.saturating_add(exchange.took_ns / 2);
                 let ago_us = u64::try_from(ago_ns / 1_000).unwrap_or(0);
                 let ago = Duration::from_micros(ago_us.min(now.mono.as_micros()));
                 let slewing = self.discipline.remaining(now.mono - ago);
@@ -315,8 +316,8 @@ impl Client {
     /// void. Leap seconds are steps too, but the servers make them as well.
     fn watch_clock(&mut self, now: Now) {
         let passed = now.mono.saturating_duration_since(self.last.mono);
-        let passed_ns = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
-        let expected = self.last.wall.plus_ns(passed_ns.saturating_mul(1_000));
+        let passed_us = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
+        let expected = self.last.wall.plus_ns(passed_us.saturating_mul(1_000));
         let by_ns = now.wall.ns_since(expected);
         let leap_ns = match leap::due(self.system.leap, self.last.wall) {
             Leap::Insert => -1_000_000_000,
@@ -324,8 +325,13 @@ impl Client {
             _ => 0,
         };
         self.last = now;
-        let is_leap = leap_ns != 0 && (by_ns - leap_ns).abs() < STEP_NS;
-        if by_ns.unsigned_abs() > STEP_NS.unsigned_abs() && !is_leap {
+        // A wall clock that is not the kernel's does not take the monotonic one along.
+        let rate_ppm = self.discipline.rate().ppm().abs() as i64 + 1;
+        let rate_ns = passed_us.saturating_mul(rate_ppm) / 1_000;
+        let allowed_ns = STEP_NS.saturating_add(rate_ns);
+        let is_leap = leap_ns != 0
+            && by_ns.saturating_sub(leap_ns).unsigned_abs() < allowed_ns.unsigned_abs();
+        if by_ns.unsigned_abs() > allowed_ns.unsigned_abs() && !is_leap {
             self.push(Event::Jumped { by_ns });
             self.begin_anew(now.mono);
         }

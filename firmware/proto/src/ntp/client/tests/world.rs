@@ -11,6 +11,8 @@ use crate::rng::SeededRng;
 /// In June 2026.
 pub(super) const START: UnixNs = UnixNs::from_secs(1_782_000_000);
 pub(super) const MS: i64 = 1_000_000;
+/// The crystal changes this often, and errors are looked at.
+const STRIDE_NS: f64 = 16e9;
 
 /// How a server behaves.
 #[derive(Debug, Clone)]
@@ -165,13 +167,13 @@ impl World {
         while self.truth < end {
             let arrival = self.network.keys().next().map(|(at, _)| *at as f64);
             let deadline = self.deadline();
-            let mut until = end.min(self.truth + 1e9);
+            let mut until = end.min(self.truth + STRIDE_NS);
             for at in [arrival, deadline].into_iter().flatten() {
                 until = until.min(at.max(self.truth));
             }
             self.pass(until - self.truth);
             if self.truth >= next_wander {
-                next_wander = self.truth + 1e9;
+                next_wander = self.truth + STRIDE_NS;
                 let step = f64::from(self.rng.below(2_001)) / 1_000.0 - 1.0;
                 self.drift += step * self.wander;
             }
@@ -197,6 +199,10 @@ impl World {
     /// Somebody sets the clock.
     pub(super) fn jump(&mut self, by_ns: i64) {
         self.wall += by_ns as f64;
+    }
+
+    pub(super) fn set_wall(&mut self, to: UnixNs) {
+        self.wall = to.ns_since(START) as f64;
     }
 
     pub(super) fn count(&self, is: impl Fn(&Event) -> bool) -> usize {
