@@ -30,7 +30,7 @@ const WATCHED_MS: u128 = 4_000;
 /// A busy test machine may hold everybody up at the wrong moment; a box does so each time.
 const TRIES: usize = 3;
 
-const ROLES: [&str; 6] = ["netd", "controld", "wand", "dhcpd", "dnsd", "webd"];
+const ROLES: [&str; 7] = ["netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd"];
 
 /// A program that prints a word and the time in milliseconds each time that it was served.
 struct Watch {

@@ -9,6 +9,8 @@ use crate::wait::until;
 pub const GATEWAY: &str = "198.51.100.1";
 /// A web server beyond the provider.
 pub const WEB: &str = "203.0.113.80";
+/// The time server that the provider's leases name; a test that wants one starts it.
+pub const TIME: &str = "203.0.113.11";
 /// A name that only the provider's resolver knows.
 pub const NAME: &str = "www.example.net";
 /// What the page says.
@@ -137,6 +139,7 @@ impl Isp {
                 "--dhcp-range=198.51.100.100,198.51.100.150,255.255.255.0,2m",
                 &format!("--dhcp-option=option:router,{GATEWAY}"),
                 &format!("--dhcp-option=option:dns-server,{GATEWAY}"),
+                &format!("--dhcp-option=option:ntp-server,{TIME}"),
                 &format!("--dhcp-leasefile={}", leases.display()),
                 &format!("--pid-file={}", self.dir.path("dnsmasq.pid").display()),
             ],
@@ -153,7 +156,7 @@ impl Isp {
             "lease-database":{{"type":"memfile","persist":true,"name":"{leases}"}},
             "valid-lifetime":120,"subnet4":[{{"id":1,"subnet":"198.51.100.0/24",
             "pools":[{{"pool":"198.51.100.100 - 198.51.100.150"}}],
-            "option-data":[{{"name":"routers","data":"{GATEWAY}"}},{{"name":"domain-name-servers","data":"{GATEWAY}"}}]}}],
+            "option-data":[{{"name":"routers","data":"{GATEWAY}"}},{{"name":"domain-name-servers","data":"{GATEWAY}"}},{{"name":"ntp-servers","data":"{TIME}"}}]}}],
             "loggers":[{{"name":"kea-dhcp4","output_options":[{{"output":"stdout"}}],"severity":"INFO"}}]}}}}"#,
             link = self.link,
             leases = self.dir.path("kea.leases").display(),

@@ -39,6 +39,9 @@ const DEPARTURES_PER_TURN_MAX: usize = 64;
 /// Octets of a frame that comes back with its stamp: the request and the headers before it. The
 /// longest of ours is a question for a name.
 const FRAME_LEN_MAX: usize = 512;
+/// Longest reply that is handed on whole: a header, and a MAC or a few extension fields; what is
+/// longer is cut, and is none that we asked for.
+const REPLY_LEN_MAX: usize = 256;
 /// Between two reports although nothing of weight happened, and between any two at all.
 const REPORT_EVERY: Duration = Duration::from_secs(64);
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
@@ -62,6 +65,7 @@ pub(super) struct Timed {
     out: OwnedFd,
     out_batch: Batch,
     client: Option<Client>,
+    machine_due: Option<Instant>,
     sources: Sources,
     names: Names,
     resolver: Option<SocketAddr>,
@@ -103,6 +107,7 @@ impl Timed {
             out,
             out_batch: Batch::new(DATAGRAM_LEN_MAX),
             client: None,
+            machine_due: None,
             sources: Sources::default(),
             names: Names::default(),
             resolver: None,
@@ -136,10 +141,13 @@ impl Timed {
             if let Some(client) = &mut self.client {
                 client.handle_timeout(now, &mut self.rng);
             }
-            let machine = self.drain();
+            self.drain();
             let names = self.ask_names();
             let report = self.report();
-            deadline = [machine, names, report].into_iter().flatten().min();
+            deadline = [self.machine_due, names, report]
+                .into_iter()
+                .flatten()
+                .min();
         }
     }
 
@@ -213,8 +221,8 @@ impl Timed {
         self.resolver = spec.resolver;
         self.sources.set(spec);
         let configs = self.sources.configs();
-        match &mut self.client {
-            Some(client) => client.handle_input(now, Input::Sources(&configs), &mut self.rng),
+        match self.client {
+            Some(_) => self.input(Input::Sources(&configs)),
             None => {
                 let config = ClientConfig {
                     sources: configs,
@@ -261,11 +269,14 @@ impl Timed {
         }
     }
 
+    /// Tells the machine, and does at once what it wants: the clock that it knows of must be the
+    /// clock that it hears of next.
     fn input(&mut self, input: Input<'_>) {
         let now = self.now();
         if let Some(client) = &mut self.client {
             client.handle_input(now, input, &mut self.rng);
         }
+        self.drain();
     }
 
     /// Answers what waits at port 123.
@@ -322,44 +333,48 @@ impl Timed {
                 return;
             };
             for at in 0..received {
-                let now = self.now();
-                let Some(datagram) = self.out_batch.datagram(at) else {
-                    continue;
-                };
-                let from = datagram.meta.peer;
-                if Some(from) == self.resolver {
-                    if let Some((source, addresses)) = self.names.reply(datagram.bytes) {
-                        let addresses = &addresses[..];
-                        let input = Input::Addresses { source, addresses };
-                        if let Some(client) = &mut self.client {
-                            client.handle_input(now, input, &mut self.rng);
-                        }
-                    }
-                    continue;
-                }
-                // One socket serves all associations: who sent it tells which. What comes from
-                // nobody who was asked is counted by the machine under a name it never gave.
-                let asked = self.asked.iter().find(|(_, (to, _))| *to == from);
-                let association = asked.map_or(AssociationId(u64::MAX), |(id, _)| *id);
-                let received = datagram
-                    .received_ns
-                    .map_or(now.wall, |ns| UnixNs(self.wall.at_kernel_ns(ns)));
-                let input = Input::Datagram {
-                    association,
-                    from,
-                    local: Some(datagram.meta.local),
-                    octets: datagram.bytes,
-                    received,
-                };
-                if let Some(client) = &mut self.client {
-                    client.handle_input(now, input, &mut self.rng);
-                    self.news = true;
-                }
+                self.hear_one(at);
             }
             if received < BATCH_MAX {
                 return;
             }
         }
+    }
+
+    fn hear_one(&mut self, at: usize) {
+        let Some(datagram) = self.out_batch.datagram(at) else {
+            return;
+        };
+        let (from, local) = (datagram.meta.peer, datagram.meta.local);
+        if Some(from) == self.resolver {
+            if let Some((source, addresses)) = self.names.reply(datagram.bytes) {
+                let addresses = &addresses[..];
+                self.input(Input::Addresses { source, addresses });
+            }
+            return;
+        }
+        let received = match datagram.received_ns {
+            Some(ns) => UnixNs(self.wall.at_kernel_ns(ns)),
+            None => UnixNs(self.wall.now_ns()),
+        };
+        // What is longer than a header is no more to the machine than that it is.
+        let mut octets = [0; REPLY_LEN_MAX];
+        let len = datagram.bytes.len().min(octets.len());
+        for (room, octet) in octets.iter_mut().zip(datagram.bytes) {
+            *room = *octet;
+        }
+        // One socket serves all associations: who sent it tells which. What comes from nobody who
+        // was asked is counted by the machine under a name that it never gave.
+        let asked = self.asked.iter().find(|(_, (to, _))| *to == from);
+        let association = asked.map_or(AssociationId(u64::MAX), |(id, _)| *id);
+        self.news = true;
+        self.input(Input::Datagram {
+            association,
+            from,
+            local: Some(local),
+            octets: octets.get(..len).unwrap_or_default(),
+            received,
+        });
     }
 
     /// Tells the machine when its requests left.
@@ -380,17 +395,20 @@ impl Timed {
         }
     }
 
-    /// Does what the machine wants done; returns when it wants to be woken.
-    fn drain(&mut self) -> Option<Instant> {
-        loop {
-            match self.client.as_mut()?.poll_output() {
+    /// Does what the machine wants done.
+    fn drain(&mut self) {
+        while let Some(client) = &mut self.client {
+            match client.poll_output() {
                 Output::Transmit {
                     association,
                     to,
                     octets,
                 } => self.transmit(association, to, octets),
                 Output::Event(event) => self.on_machine_event(&event),
-                Output::Timeout(at) => return at,
+                Output::Timeout(at) => {
+                    self.machine_due = at;
+                    return;
+                }
             }
         }
     }
@@ -408,7 +426,6 @@ impl Timed {
         if let Err(error) = send_one(&self.out, &towards(to), &mut octets) {
             log::debug!("{to} cannot be asked: {error}");
         }
-        self.take_departures();
     }
 
     fn on_machine_event(&mut self, event: &Event) {
