@@ -176,7 +176,10 @@ impl Converge {
             self.failures = 0;
             self.settled = false;
         }
-        if self.in_flight.is_some() || self.retry_at.is_some_and(|at| at > now) {
+        // Met even when no look at the kernel is there to go on with: a deadline that stayed in
+        // the past would wake the caller for ever.
+        self.retry_at = self.retry_at.filter(|at| *at > now);
+        if self.in_flight.is_some() || self.retry_at.is_some() {
             return None;
         }
         let target = self.target()?;
@@ -191,7 +194,6 @@ impl Converge {
             return None;
         }
         self.rounds += 1;
-        self.retry_at = None;
         self.settled = false;
         self.observed = None;
         self.in_flight = Some(InFlight {

@@ -154,7 +154,8 @@ fn close_sockets(plan: &mut Builder<'_>, desired: &DesiredState) {
 
 fn open_sockets(plan: &mut Builder<'_>, desired: &DesiredState) {
     for socket in &desired.sockets {
-        if !plan.observed.sockets.contains(socket) {
+        // A socket goes with its link, also when another link takes the name.
+        if !plan.observed.sockets.contains(socket) || plan.deletes(&socket.link) {
             plan.step(
                 Action::OpenSocket(socket.clone()),
                 Hazard::None,

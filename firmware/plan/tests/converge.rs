@@ -151,6 +151,22 @@ fn a_failed_step_is_tried_again_later() {
     assert_eq!(bench.drain(), [Event::Settled]);
 }
 
+/// Found by fuzzing: netd was away when the back-off ended.
+#[test]
+fn a_deadline_that_was_met_is_not_named_again() {
+    let mut bench = Bench::new();
+    bench.kernel.fail_after = Some(14);
+    bench.machine.set_desired(bench.now, bench.wish(1500));
+    bench.look();
+    bench.drain();
+    bench.machine.handle_lost();
+    bench.sleep();
+    assert_eq!(bench.machine.poll(bench.now), None);
+    assert_eq!(bench.machine.next_deadline(), None);
+    bench.look();
+    assert_eq!(bench.drain(), [Event::Settled]);
+}
+
 #[test]
 fn what_is_refused_again_and_again_is_rolled_back() {
     let mut bench = Bench::new();

@@ -452,6 +452,24 @@ proptest! {
     }
 }
 
+/// Found by fuzzing: something else took the bridge's name while netd still held our socket there.
+#[test]
+fn a_socket_is_opened_anew_with_its_link() {
+    let mut kernel = bare(2);
+    let facts = Facts {
+        links: kernel.state.links.clone(),
+        detected_wan: "eth0".parse().ok(),
+        ..Facts::default()
+    };
+    let desired = resolve(&Config::default(), &facts).kernel;
+    kernel.apply(&diff(&desired, &kernel.state)).unwrap();
+    let sockets = kernel.state.sockets.clone();
+    disturb(&mut kernel, &[Noise::Impostor]);
+    kernel.state.sockets = sockets;
+    kernel.apply(&diff(&desired, &kernel.state)).unwrap();
+    assert_eq!(differences(&desired, &kernel.state), Vec::<String>::new());
+}
+
 #[test]
 fn names_and_reservations_never_reach_the_kernel() {
     let mut kernel = bare(2);
