@@ -1,14 +1,17 @@
 //! The table of targets. What one asserts stands at its function.
 
+pub mod config;
 pub mod dhcp_client;
 pub mod dhcp_server;
 pub mod dhcpv4;
 pub mod dns;
 pub mod dns_forward;
+pub mod ipc;
 pub mod link;
 pub mod netlink;
 pub mod nft;
 pub mod ntp;
+pub mod plan;
 
 use arbitrary::Unstructured;
 
@@ -16,6 +19,16 @@ use crate::{Tally, Target};
 
 /// Every target, those first whose calls take longest.
 pub const TARGETS: &[Target] = &[
+    row("plan_diff", plan::plan_diff, dns_forward::steps, 200),
+    row(
+        "plan_converge",
+        plan::plan_converge,
+        dns_forward::steps,
+        200,
+    ),
+    row("config", config::config, config::config_text, 200),
+    row("ipc", ipc::ipc, ipc::message_octets, 120),
+    row("api", config::api, config::api_text, 30),
     row(
         "dhcp_server",
         dhcp_server::dhcp_server,
