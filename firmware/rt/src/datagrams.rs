@@ -411,7 +411,9 @@ impl Frame {
                 mem::size_of::<libc::in_pktinfo>()
             };
             (*control).cmsg_len = libc::CMSG_LEN(len as u32) as _;
-            header.msg_controllen = libc::CMSG_SPACE(len as u32) as _;
+            // Without the padding behind the last header the kernel has room for IPv6's info on
+            // its stack (net/socket.c, ____sys_sendmsg), and allocates nothing a datagram.
+            header.msg_controllen = (*control).cmsg_len as _;
         }
     }
 }
@@ -436,7 +438,7 @@ fn packet_info(header: &libc::msghdr) -> Option<(IpAddr, u32)> {
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO | libc::IPV6_2292PKTINFO) => {
                     let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
                     let local = IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)).to_canonical();
-                    // For IPv4 on an IPv6 socket both infos are there, and IPv4's knows better.
+                    // Should both infos be there for one of IPv4, the other knows better.
                     found = found.or(Some((local, info.ipi6_ifindex as u32)));
                 }
                 _ => {}

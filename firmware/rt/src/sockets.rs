@@ -121,9 +121,11 @@ fn bound(kind: SockType, address: SocketAddr) -> io::Result<OwnedFd> {
         setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
     }
     if kind == SockType::Datagram {
-        setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+        // IPv6's info tells of IPv4 datagrams too; asking for both would have the kernel write two.
         if address.is_ipv6() {
             setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+        } else {
+            setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
         }
     } else {
         // After a restart of init under `lintel run`, old connections must not stand in the way.
