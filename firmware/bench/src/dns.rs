@@ -7,7 +7,7 @@ use netns_tests::Proc;
 use crate::Request;
 use crate::error::BenchError;
 use crate::load::{Exchange, Heard, Outcome, SLOTS_MAX, WINDOW_MAX};
-use crate::measure::{cpu_ns, family, rss_kib, words_of};
+use crate::measure::{cpu_ns, role_of, rss_kib};
 use crate::place::{CLIENT, LINK, Place, SERVER, has, wait_for};
 use crate::report::{self, Line, Round};
 
@@ -113,11 +113,7 @@ fn ours(place: &Place, request: &Request) -> Result<Server, BenchError> {
     let data = place.dir.path("data").display().to_string();
     let args = [&lintel, "run", "dnsd", "--config", &config, "--data", &data];
     let proc = place.serve("dnsd", &args);
-    let pids = wait_for("dnsd runs", || {
-        let mut roles = family(proc.pid());
-        roles.retain(|pid| words_of(*pid).get(1).is_some_and(|word| word == "role"));
-        (!roles.is_empty()).then_some(roles)
-    });
+    let pids = wait_for("dnsd runs", || role_of(proc.pid()));
     Ok(Server {
         line: Line::new("dnsd"),
         _proc: proc,

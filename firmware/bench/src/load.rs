@@ -5,13 +5,16 @@
 
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{SocketAddrV4, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrIn, connect,
+    recvmmsg, sendmmsg, setsockopt, sockopt,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
@@ -43,6 +46,10 @@ pub(crate) enum Pace {
 pub(crate) trait Exchange {
     /// Writes the next message of `slot` into `out`; false when there is nothing more to ask.
     fn ask(&mut self, slot: usize, begins: bool, out: &mut Vec<u8>) -> bool;
+    /// Whether messages are whole IP packets, from any address; replies come without headers.
+    fn spoofs(&self) -> bool {
+        false
+    }
     /// Judges a reply.
     fn hear(&mut self, reply: &[u8]) -> Heard;
 }
@@ -86,15 +93,30 @@ pub(crate) fn run(
     how_long: Duration,
     exchange: &mut dyn Exchange,
 ) -> Result<(), BenchError> {
-    let socket = UdpSocket::bind(from).map_err(BenchError::io("binding the load's socket"))?;
-    socket
-        .connect(to)
-        .and_then(|()| socket.set_nonblocking(true))
-        .map_err(BenchError::io("connecting the load's socket"))?;
+    let binding = BenchError::io("binding the load's socket");
+
+    let (socket, sender) = if exchange.spoofs() {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from.port())).map_err(binding)?;
+        let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC);
+        let sender = nix::sys::socket::socket(AddressFamily::Inet, kind, flags, SockProtocol::Raw)
+            .map_err(BenchError::io("opening a raw socket"))?;
+        connect(sender.as_raw_fd(), &SockaddrIn::from(to))
+            .map_err(BenchError::io("connecting a raw socket"))?;
+        (socket, sender)
+    } else {
+        let socket = UdpSocket::bind(from).map_err(binding)?;
+        socket
+            .connect(to)
+            .map_err(BenchError::io("connecting the load's socket"))?;
+        let sender = socket
+            .try_clone()
+            .map_err(BenchError::io("a second handle"))?;
+        (socket, sender.into())
+    };
     setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20))
         .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &(4 << 20)))
         .map_err(BenchError::io("sizing the load's socket"))?;
-    let outcome = Load::new(socket, *pace).run(how_long, exchange)?;
+    let outcome = Load::new(socket, sender, *pace).run(how_long, exchange)?;
     let text = serde_json::to_string(&outcome).map_err(BenchError::io("writing the outcome"))?;
     println!("{text}");
     Ok(())
@@ -102,6 +124,8 @@ pub(crate) fn run(
 
 struct Load {
     socket: UdpSocket,
+    /// Where questions leave.
+    sender: OwnedFd,
     pace: Pace,
     /// Per slot: when its exchange began; `None`: free.
     began: Vec<Option<Instant>>,
@@ -117,7 +141,7 @@ struct Load {
 }
 
 impl Load {
-    fn new(socket: UdpSocket, pace: Pace) -> Self {
+    fn new(socket: UdpSocket, sender: OwnedFd, pace: Pace) -> Self {
         let slots = match pace {
             Pace::Window(slots) => slots.clamp(1, SLOTS_MAX),
             Pace::Rate(_) => SLOTS_MAX,
@@ -125,6 +149,7 @@ impl Load {
         };
         Self {
             socket,
+            sender,
             pace,
             began: vec![None; slots],
             free: (0..slots).rev().collect(),
@@ -203,9 +228,9 @@ impl Load {
                 .map(|message| [IoSlice::new(message)])
                 .collect();
             let mut headers = MultiHeaders::<()>::preallocate(count, None);
-            let fd = self.socket.as_raw_fd();
+            let fd = self.sender.as_raw_fd();
             let none = vec![None::<()>; count];
-            let sent = sendmmsg(fd, &mut headers, &slices, &none, [], MsgFlags::empty())
+            let sent = sendmmsg(fd, &mut headers, &slices, &none, [], MsgFlags::MSG_DONTWAIT)
                 .map(Iterator::count);
             let sent = match sent {
                 Ok(sent) => sent,

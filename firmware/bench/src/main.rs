@@ -11,6 +11,7 @@ mod dns;
 mod error;
 mod load;
 mod measure;
+mod ntp;
 mod place;
 mod plan;
 mod report;
@@ -25,7 +26,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use crate::error::BenchError;
 
 const USAGE: &str = "\
-lintel-bench dns|dhcp|plan --lintel FILE [--rounds N] [--seconds N] [--real-time yes]
+lintel-bench dns|dhcp|ntp|plan --lintel FILE [--rounds N] [--seconds N] [--real-time yes]
 
 Called by `cargo xtask bench`; needs root's rights, or those of `unshare -Urmn`.";
 
@@ -61,6 +62,7 @@ fn run(request: &Request) -> Result<(), BenchError> {
     match words.as_slice() {
         ["dns"] => dns::bench(request),
         ["dhcp"] => dhcp::bench(request),
+        ["ntp"] => ntp::bench(request),
         ["plan"] => plan::bench(request),
         // What the benches start in their namespaces.
         ["upstream", "dns"] => dns::upstream(request.address(request.from, "--from")?),
@@ -73,6 +75,7 @@ fn run(request: &Request) -> Result<(), BenchError> {
         },
         ["load", protocol] => {
             let from = request.address(request.from, "--from")?;
+            let to = request.address(request.to, "--to")?;
             let mut exchange: Box<dyn load::Exchange> = match *protocol {
                 "dns" => Box::new(dns::Questions::new(request.pace == load::Pace::Once)),
                 "dhcp" => Box::new(dhcp::Clients::new(
@@ -80,11 +83,12 @@ fn run(request: &Request) -> Result<(), BenchError> {
                     request.pass,
                     *from.ip(),
                 )),
+                "ntp" => Box::new(ntp::Requests::new(from, to)),
                 _ => return Err(BenchError::Usage(USAGE.to_owned())),
             };
             load::run(
                 from,
-                request.address(request.to, "--to")?,
+                to,
                 &request.pace,
                 Duration::from_secs(request.seconds),
                 exchange.as_mut(),

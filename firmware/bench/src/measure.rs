@@ -38,8 +38,15 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
     found
 }
 
+/// The role that a `lintel run ROLE` has started.
+pub(crate) fn role_of(pid: u32) -> Option<Vec<u32>> {
+    let mut roles = family(pid);
+    roles.retain(|pid| words_of(*pid).get(1).is_some_and(|word| word == "role"));
+    (!roles.is_empty()).then_some(roles)
+}
+
 /// The words of a process' command line.
-pub(crate) fn words_of(pid: u32) -> Vec<String> {
+fn words_of(pid: u32) -> Vec<String> {
     let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     text.split(|octet| *octet == 0)
         .map(|word| String::from_utf8_lossy(word).into_owned())

@@ -61,17 +61,20 @@ impl Place {
         )
     }
 
-    /// Starts this program with other words on the load's core, beside the load.
+    /// Starts a program on the load's core, beside the load.
+    pub(crate) fn beside(&self, name: &str, args: &[&str]) -> Proc {
+        let log = self.dir.path(&format!("{name}.log"));
+        self.client.spawn(&log, self.pinned(CLIENT_CORE, args))
+    }
+
+    /// The same for this program with other words.
     pub(crate) fn aside(&self, name: &str, words: &[&str]) -> Proc {
         let me = me();
         let args: Vec<&str> = [me.as_str()]
             .into_iter()
             .chain(words.iter().copied())
             .collect();
-        self.client.spawn(
-            &self.dir.path(&format!("{name}.log")),
-            self.pinned(CLIENT_CORE, &args),
-        )
+        self.beside(name, &args)
     }
 
     /// Runs this program as the load and returns what came of it.

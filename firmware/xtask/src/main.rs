@@ -32,7 +32,7 @@ cargo xtask initramfs  [--board NAME] [--profile P] [--init FILE] [--out FILE]
                        the initramfs with the router (or FILE) as /init; prints its path
 cargo xtask image      [--board NAME] [--profile P]   unified kernel image and disk image; prints the disk's path
 cargo xtask size       [--board NAME]     release sizes against their budgets; fails when over
-cargo xtask bench      dns|dhcp|plan|boot [--profile P] [--rounds N] [--seconds N] [--real-time yes]
+cargo xtask bench      dns|dhcp|ntp|plan|boot [--profile P] [--rounds N] [--seconds N] [--real-time yes]
                        ours beside the programs of the field; needs root's rights";
 
 fn main() -> ExitCode {
