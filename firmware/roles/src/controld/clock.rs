@@ -1,4 +1,10 @@
 //! The clock, as timed tells of it, and what is kept of it.
+//!
+//! A box without a battery wakes up in the past. What it notes until timed has set the clock is
+//! noted by a wrong one: when the clock then leaps forward, leases given since the start would
+//! seem to be over, and their addresses free. So their times leap with the clock.
+
+use std::collections::BTreeMap;
 
 use lintel_api::types::ClockStatus;
 use lintel_ipc::timed::{FromTimed, ToTimed};
@@ -12,6 +18,9 @@ const WORD_CHARS_MAX: usize = 64;
 /// Largest frequency correction believed, 2^-16 ppm: what the kernel takes.
 const DRIFT_MAX: i64 = 500 << 16;
 
+/// A smaller leap of the clock is none for leases.
+const LEAP_S_MIN: u64 = 30;
+
 /// What is known of the clock.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
@@ -19,6 +28,8 @@ pub(super) struct Clock {
     /// For timed's next start.
     drift: Option<i64>,
     stored_drift: Option<i64>,
+    /// Both clocks when they were last looked at.
+    last: Option<Now>,
 }
 
 impl Clock {
@@ -27,6 +38,7 @@ impl Clock {
             report: None,
             drift,
             stored_drift: drift,
+            last: None,
         }
     }
 }
@@ -37,6 +49,51 @@ impl Core {
             let spec = self.resolved.ntp.clone();
             let drift = self.clock.drift;
             self.say(Output::Timed(ToTimed::Spec { spec, drift }));
+        }
+    }
+
+    /// Lets what was noted since the start follow a leap of the clock. Backward, nothing is over
+    /// too early, and all stays as it is.
+    pub(super) fn follow_clock(&mut self, now: Now) {
+        let Some(last) = self.clock.last.replace(now) else {
+            return;
+        };
+        let passed = now.mono.saturating_duration_since(last.mono).as_secs();
+        let by_s = now
+            .unix_s
+            .saturating_sub(last.unix_s.saturating_add(passed));
+        if by_s < LEAP_S_MIN {
+            return;
+        }
+        let start_s = last.unix_s.saturating_sub(last.mono.as_secs());
+        let since_start = |bound: u64| (start_s..=last.unix_s + 1).contains(&bound);
+        let followed: BTreeMap<_, _> = self
+            .bindings
+            .iter()
+            .filter(|(_, binding)| since_start(binding.bound_unix_s))
+            .map(|(address, binding)| {
+                let mut binding = binding.clone();
+                binding.bound_unix_s = binding.bound_unix_s.saturating_add(by_s);
+                binding.expires_unix_s = binding.expires_unix_s.saturating_add(by_s);
+                (*address, binding)
+            })
+            .collect();
+        log::info!(
+            "the clock leapt by {by_s} s; {} leases follow it",
+            followed.len()
+        );
+        let rows: Vec<_> = followed.values().cloned().collect();
+        let stored = self.stored("moving leases with the clock", |store| {
+            store.put_bindings(&rows, now.unix_s)
+        });
+        if stored.is_some() {
+            self.bindings.extend(followed);
+        }
+        if let Some(lease) = &mut self.facts.wan_lease
+            && since_start(lease.bound_unix_s)
+        {
+            lease.bound_unix_s = lease.bound_unix_s.saturating_add(by_s);
+            self.store_wan_lease(now, true);
         }
     }
 

@@ -356,6 +356,7 @@ impl Core {
 
     /// Takes one input.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.follow_clock(now);
         match input {
             Input::Session(role) => self.session(now, role),
             Input::SessionEnded(role) => self.session_ended(now, role),
@@ -377,6 +378,7 @@ impl Core {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.follow_clock(now);
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
         if due(self.held_until) {
             self.held_until = None;

@@ -85,6 +85,8 @@ struct Bench {
     core: Core,
     kernel: FakeKernel,
     ms: u64,
+    /// By how much the wall clock has leapt.
+    leap_s: u64,
     /// netd refuses every plan.
     refuse: bool,
     /// init answers.
@@ -114,6 +116,7 @@ impl Bench {
             core: Core::new(now, start, Ok(store), rng).unwrap(),
             kernel: bare_kernel(),
             ms: 10_000,
+            leap_s: 0,
             refuse: false,
             init: true,
             plans: 0,
@@ -154,7 +157,7 @@ impl Bench {
     fn now(&self) -> Now {
         Now {
             mono: Instant::from_millis(self.ms),
-            unix_s: UNIX_S + (self.ms - 10_000) / 1000,
+            unix_s: UNIX_S + (self.ms - 10_000) / 1000 + self.leap_s,
         }
     }
 

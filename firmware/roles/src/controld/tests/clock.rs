@@ -1,7 +1,9 @@
 //! The clock: what timed is told, what is shown, what is kept.
 
+use lintel_ipc::dhcpd::FromDhcpd;
 use lintel_ipc::timed::FromTimed;
 use lintel_model::clock::{ClockReport, TimeSource};
+use lintel_model::lease::Binding;
 
 use super::*;
 
@@ -114,4 +116,42 @@ fn timed_asks_the_providers_servers_once_there_is_a_way_to_them() {
     let spec = last(&bench);
     assert!(spec.online);
     assert_eq!(spec.provider, [Ipv4Addr::new(203, 0, 113, 123)]);
+}
+
+#[test]
+fn leases_given_since_the_start_leap_with_the_clock_and_older_ones_do_not() {
+    let mut bench = Bench::settled();
+    let young = super::leases::binding(1, Some("laptop"));
+    let old = Binding {
+        // Of an earlier boot, with the right time, and long over.
+        bound_unix_s: UNIX_S - 100_000,
+        expires_unix_s: UNIX_S - 50_000,
+        ..super::leases::binding(2, None)
+    };
+    bench.core.bindings.insert(old.address, old.clone());
+    bench.pass_ms(2_000);
+    bench.input(Input::Dhcpd(vec![FromDhcpd::Bind {
+        token: 1,
+        binding: young.clone(),
+    }]));
+    // The end of a year, in one step.
+    bench.leap_s = 31_536_000;
+    bench.input(Input::Timed(FromTimed::Stepped {
+        by_ms: 31_536_000_000,
+    }));
+    let followed = Binding {
+        bound_unix_s: young.bound_unix_s + 31_536_000,
+        expires_unix_s: young.expires_unix_s + 31_536_000,
+        ..young
+    };
+    assert_eq!(bench.core.store.bindings().unwrap(), [followed.clone()]);
+    assert_eq!(bench.core.bindings[&followed.address], followed);
+    assert_eq!(bench.core.bindings[&old.address], old);
+    assert_eq!(bench.status().leases.active, 1, "still its own");
+    // Nothing follows a second time, nor time that passes.
+    let writes = bench.core.store.writes();
+    bench.pass_ms(60_000);
+    bench.leap_s -= 1_000;
+    bench.pass_ms(1_000);
+    assert_eq!(bench.core.store.writes(), writes);
 }

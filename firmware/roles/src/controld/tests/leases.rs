@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 
-fn binding(n: u8, name: Option<&str>) -> Binding {
+pub(super) fn binding(n: u8, name: Option<&str>) -> Binding {
     Binding {
         address: Ipv4Addr::new(192, 168, 1, 100 + n),
         mac: mac(n),
