@@ -40,6 +40,9 @@ pub struct Boot {
     pub disk_mib: u64,
     /// Note the guest's writes and flushes in `writes.log`, for [`crate::write_log`].
     pub write_log: bool,
+    /// What the battery-backed clock says when QEMU starts (`2025-01-01T00:00:00`), when it is
+    /// not to be right.
+    pub rtc: Option<String>,
     /// Let UEFI start the disk, instead of starting kernel and initramfs directly.
     pub uefi: bool,
 }
@@ -59,6 +62,7 @@ impl Boot {
             memory_mib: 128,
             disk_mib: 1024,
             write_log: false,
+            rtc: None,
             uefi: false,
         }
     }
@@ -117,6 +121,9 @@ impl Machine {
         command.args(ports);
         command.args(["-no-reboot", "-device", "virtio-rng-pci"]);
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        if let Some(rtc) = &boot.rtc {
+            command.args(["-rtc", &format!("base={rtc}")]);
+        }
         if boot.accel == "kvm" {
             command.args(["-cpu", "host"]);
         }

@@ -108,6 +108,23 @@ impl Street {
         self.machine.insert(machine)
     }
 
+    /// Switches another machine on, whose only port is on the provider's line.
+    pub fn neighbour(&self, boot: &Boot, dir: &Workdir) -> Machine {
+        let tap = "tap-next";
+        self.cabinet
+            .ok(["ip", "tuntap", "add", tap, "mode", "tap", "vnet_hdr"]);
+        self.cabinet.ok(["ip", "link", "set", tap, "master", "wan"]);
+        self.cabinet.ok(["ip", "link", "set", tap, "up"]);
+        let qemu = self.cabinet.command(["qemu-system-x86_64"]);
+        let ports = [
+            "-netdev".to_owned(),
+            format!("tap,id={tap},ifname={tap},script=no,downscript=no"),
+            "-device".to_owned(),
+            format!("virtio-net-pci,netdev={tap},mac=52:54:00:12:34:99,romfile="),
+        ];
+        Machine::launch(qemu, boot, None, dir, &ports)
+    }
+
     /// The box, which has power.
     pub fn machine(&mut self) -> &mut Machine {
         self.machine.as_mut().expect("the box has power")

@@ -11,6 +11,8 @@ pub const GATEWAY: &str = "198.51.100.1";
 pub const WEB: &str = "203.0.113.80";
 /// The time server that the provider's leases name; a test that wants one starts it.
 pub const TIME: &str = "203.0.113.11";
+/// What the provider's resolver says of the pool that the factory's configuration asks.
+pub const POOL: [&str; 3] = ["203.0.113.12", "203.0.113.13", "203.0.113.14"];
 /// A name that only the provider's resolver knows.
 pub const NAME: &str = "www.example.net";
 /// What the page says.
@@ -82,9 +84,10 @@ impl Isp {
              module-config: \"iterator\"\n  local-zone: \"example.net.\" static\n  \
              local-data: \"{NAME}. 300 IN A {WEB}\"\n  local-data: \"rebind.example.net. 300 IN A 192.168.1.7\"\n  \
              local-data: \"second.example.net. 300 IN A {WEB}\"\n  \
-             local-data: \"example.net. 60 IN SOA ns.example.net. host.example.net. 1 3600 600 86400 30\"\n{big}\
+             local-data: \"example.net. 60 IN SOA ns.example.net. host.example.net. 1 3600 600 86400 30\"\n{big}{pool}\
              remote-control:\n  control-enable: no\n",
             dir = self.dir.path("").display(),
+            pool = POOL.map(|ip| format!("  local-data: \"pool.ntp.org. 300 IN A {ip}\"\n")).concat(),
             big = (0..60)
                 .map(|n| format!("  local-data: 'big.example.net. 300 IN TXT \"text number {n} of many, long enough that no datagram holds all\"'\n"))
                 .collect::<String>(),

@@ -32,9 +32,9 @@ struct Scene {
     servers: Vec<Proc>,
 }
 
-/// Good servers at .11 (which the provider's lease names) to .13, `faulty` ones beside them, and
-/// a router whose clock is five seconds behind.
-fn scene(faulty: &[(&str, &str)]) -> Scene {
+/// Good servers at .11 (which the provider's lease names) to .13 (written, or found by the
+/// factory's pool), `faulty` ones beside them, and a router whose clock is five seconds behind.
+fn scene(faulty: &[(&str, &str)], good: Good) -> Scene {
     let (isp, router, host) = (
         Namespace::new("isp"),
         Namespace::new("router"),
@@ -44,20 +44,24 @@ fn scene(faulty: &[(&str, &str)]) -> Scene {
     router.join("lan0", &host, "eth0");
     let isp = Isp::start(isp, "cust0", DhcpServer::Dnsmasq);
     let dir = Workdir::new("time");
-    let good = [isp::TIME, "203.0.113.12", "203.0.113.13"];
-    let mut servers = good
+    let [second, third, _] = isp::POOL;
+    let mut servers = [isp::TIME, second, third]
         .map(|address| sky::chronyd(&isp.ns, &dir, address))
         .into_iter()
         .collect::<Vec<_>>();
     let faults = faulty.iter();
     servers.extend(faults.map(|(address, mode)| sky::faulty(&isp.ns, &dir, address, mode)));
-    let written: Vec<String> = good[1..]
+    let (known, pools) = match good {
+        Good::Written => (vec![second, third], "pools = []"),
+        Good::Pool => (Vec::new(), ""),
+    };
+    let written: Vec<String> = known
         .iter()
         .chain(faulty.iter().map(|(address, _)| address))
         .map(|address| format!("\"{address}\""))
         .collect();
     let config = format!(
-        "[wan]\nport = \"wan0\"\n[ntp]\nservers = [{}]\npools = []\n[run]\nclock_error_ms = -5000\n",
+        "[wan]\nport = \"wan0\"\n[ntp]\nservers = [{}]\n{pools}\n[run]\nclock_error_ms = -5000\n",
         written.join(", ")
     );
     let host = Host::new(host, "eth0");
@@ -69,6 +73,13 @@ fn scene(faulty: &[(&str, &str)]) -> Scene {
         dir,
         servers,
     }
+}
+
+/// How the router comes to know the good servers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Good {
+    Written,
+    Pool,
 }
 
 impl Scene {
@@ -104,7 +115,7 @@ fn dropped(status: &Value, reason: &str) -> u64 {
 
 #[test]
 fn three_of_four_are_believed_and_chronyd_believes_us() {
-    let scene = scene(&[("203.0.113.14", "lie")]);
+    let scene = scene(&[("203.0.113.14", "lie")], Good::Written);
     let _client = scene.host.dhcp(DhcpClient::Udhcpc, "laptop");
     scene.host.lease(Duration::from_secs(30));
 
@@ -218,11 +229,12 @@ fn three_of_four_are_believed_and_chronyd_believes_us() {
 
 #[test]
 fn forgeries_and_kisses_do_what_the_rfc_says() {
-    let scene = scene(&[
+    let faulty = [
         ("203.0.113.15", "deny"),
         ("203.0.113.16", "rate"),
         ("203.0.113.17", "forge"),
-    ]);
+    ];
+    let scene = scene(&faulty, Good::Pool);
     scene.agrees();
     let [.., deny, rate, forge] = &scene.servers[..] else {
         panic!("three faulty servers");
@@ -237,6 +249,12 @@ fn forgeries_and_kisses_do_what_the_rfc_says() {
     assert!(dropped(&status, "reply-bogus") >= 4, "{status}");
     assert!(dropped(&status, "reply-duplicate") >= 4, "{status}");
     assert_eq!(dropped(&status, "reply-stranger"), 0, "{status}");
+    // The pool's name went through our own resolver to the provider's.
+    let pool = status["sources"].as_array().unwrap().iter();
+    assert!(
+        pool.clone().any(|s| s["origin"] == "pool.ntp.org"),
+        "{status}"
+    );
     let state = state_of(&status, "203.0.113.17");
     assert!(
         ["followed", "agrees", "candidate"].contains(&state),
