@@ -1,0 +1,138 @@
+//! The box's clock beside chronyd's: two machines with the same kernel and the same wrong clock
+//! ask the same four servers, of which one lies, and a prober asks both how late it is.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests")]
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use appliance_tests::machine::{Boot, READY};
+use appliance_tests::{Street, step};
+use netns_tests::client::DhcpClient;
+use netns_tests::isp::{self, DhcpServer};
+use netns_tests::{Namespace, Workdir, sky, until};
+
+const BOOT: Duration = Duration::from_secs(180);
+/// Long after both have the first answers of all four.
+const SYNCHRONISED: Duration = Duration::from_secs(120);
+const BOX: &str = "192.168.1.1";
+const YARDSTICK: &str = "198.51.100.60";
+/// Where both clocks begin: before our source was written, so that the box first has its floor.
+const WRONG: &str = "2025-01-01T00:00:00";
+/// Probes of one look, a second apart, of which the quicker half counts.
+const PROBES: &str = "30";
+/// Looks until our error has to be good: under emulation both clocks wander.
+const LOOKS_MAX: usize = 8;
+/// A difference below this is the prober's own, ns: replies are stamped before the emulated
+/// machine has sent them.
+const PROBER_NS: i64 = 50_000;
+
+#[test]
+fn the_boxs_clock_is_as_good_as_chronyds() {
+    let mut boot = Boot::from_env();
+    boot.rtc = Some(WRONG.to_owned());
+    let mut street = Street::new(boot.clone(), DhcpServer::Dnsmasq);
+    let dir = Workdir::new("time");
+    let [second, third, liar] = isp::POOL;
+    let _servers = [isp::TIME, second, third].map(|at| sky::chronyd(&street.isp.ns, &dir, at));
+    let _liar = sky::faulty(&street.isp.ns, &dir, liar, "lie");
+    let host = street.host();
+    boot.initramfs = yardstick(&dir);
+    boot.image = None;
+    let mut chronyd = street.neighbour(&boot, &dir);
+    step("the box boots and every role is ready", || {
+        street.power_on().line(READY, BOOT);
+    });
+    let _client = host.dhcp(DhcpClient::Udhcpc, "laptop");
+    step("a host has a lease", || {
+        host.lease(Duration::from_secs(60));
+    });
+    step("chronyd runs in its machine", || {
+        chronyd.line("yardstick: started", BOOT);
+    });
+    step("the box tells its LAN the time", || {
+        until("the box answers", SYNCHRONISED, || {
+            sky::ask(&host.ns, &dir, BOX, &["once", "4", "3"]).contains("leap 0")
+        });
+    });
+    step("chronyd is synchronised", || {
+        until("chronyd answers", SYNCHRONISED, || {
+            let answer = sky::ask(&street.isp.ns, &dir, YARDSTICK, &["once", "4", "3"]);
+            answer.contains("leap 0")
+        });
+    });
+    let printed = street.machine().printed();
+    assert!(printed.contains("the clock was behind its floor"));
+    step("our error is within twice chronyd's", || {
+        let mut looks = 0;
+        loop {
+            let (ours, theirs) = thread::scope(|scope| {
+                let ours = scope.spawn(|| error_ns(&host.ns, &dir, BOX));
+                let theirs = error_ns(&street.isp.ns, &dir, YARDSTICK);
+                (ours.join().unwrap(), theirs)
+            });
+            println!(
+                "error of the clock: box {} us, chronyd {} us, ratio {:.2}",
+                ours / 1_000,
+                theirs / 1_000,
+                ours as f64 / theirs.max(1) as f64
+            );
+            if ours <= 2 * theirs + PROBER_NS {
+                return;
+            }
+            looks += 1;
+            assert!(looks < LOOKS_MAX, "{ours} ns beside chronyd's {theirs} ns");
+        }
+    });
+}
+
+/// How wrong the clock at `address` is, by a prober beside the servers' own clock.
+fn error_ns(ns: &Namespace, dir: &Workdir, address: &str) -> i64 {
+    let said = sky::ask(ns, dir, address, &["offsets", PROBES]);
+    let error = said.rsplit(' ').next().and_then(|word| word.parse().ok());
+    error.unwrap_or_else(|| panic!("{address}: {said}"))
+}
+
+/// A root file system of Debian's chronyd and a shell.
+fn yardstick(dir: &Workdir) -> std::path::PathBuf {
+    let servers: String = [isp::TIME]
+        .iter()
+        .chain(&isp::POOL)
+        .map(|server| format!("server {server} iburst\n"))
+        .collect();
+    dir.write(
+        "chrony.conf",
+        &format!("{servers}makestep 0.1 3\nallow all\ncmdport 0\npidfile /run/chronyd.pid\n"),
+    );
+    dir.script(
+        "init",
+        &format!(
+            "#!/bin/busybox sh\nexport PATH=/bin\nfor mount in 'devtmpfs /dev' 'proc /proc' 'sysfs /sys' 'tmpfs /run'; do\n\
+             busybox mount -t ${{mount% *}} none ${{mount#* }}\ndone\n\
+             busybox ip link set lo up\nbusybox ip link set eth0 up\n\
+             busybox ip address add {YARDSTICK}/24 dev eth0\nbusybox ip route add default via {}\n\
+             echo yardstick: started\nchronyd -d -u root -f /chrony.conf\nbusybox sleep 100000\n",
+            isp::GATEWAY
+        ),
+    );
+    let script = format!(
+        "set -e\ncd {0}\nmkdir -p root/bin root/dev root/proc root/sys root/run root/etc root/var/lib/chrony\n\
+         cp init chrony.conf root/\ngrep ^root: /etc/passwd > root/etc/passwd\ngrep ^root: /etc/group > root/etc/group\n\
+         for program in chronyd busybox; do\n\
+         path=$(command -v $program)\ncp -L $path root/bin/$program\n\
+         ldd $path | grep -o '/[^ ]*' | while read lib; do mkdir -p root$(dirname $lib); cp -L $lib root$lib; done\ndone\n\
+         cd root\nfind . | cpio --quiet -o -H newc > ../yardstick.cpio\n",
+        dir.path("").display()
+    );
+    let mut sh = Command::new("sh");
+    let built = sh.args(["-c", &script]).output().expect("there is a shell");
+    let errors = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{errors}");
+    dir.path("yardstick.cpio")
+}
