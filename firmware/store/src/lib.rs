@@ -17,6 +17,8 @@
 mod bindings;
 mod error;
 mod facts;
+#[cfg(feature = "image")]
+mod image;
 mod people;
 mod recovery;
 mod revisions;
@@ -61,6 +63,9 @@ pub struct Store {
     directory: Option<PathBuf>,
     /// Rows in `bindings`, so that its bound costs no count with each write.
     bindings_count: usize,
+    /// Rows written without a flush of their own.
+    #[cfg(feature = "image")]
+    unpromised_writes: u64,
 }
 
 impl Store {
@@ -122,6 +127,8 @@ impl Store {
             db,
             directory,
             bindings_count: 0,
+            #[cfg(feature = "image")]
+            unpromised_writes: 0,
         };
         if schema::is_older(&store.db)? {
             // The firmware before this one reads it, should this one not last.
@@ -157,8 +164,14 @@ impl Store {
             db.pragma_update(None, "synchronous", value)
                 .map_err(StoreError::sql("setting the promise"))
         };
+        #[cfg(feature = "image")]
+        let before = self.writes();
         set(&self.db, "NORMAL")?;
         let done = work(&mut self.db);
+        #[cfg(feature = "image")]
+        {
+            self.unpromised_writes += self.writes() - before;
+        }
         set(&self.db, "FULL")?;
         done
     }

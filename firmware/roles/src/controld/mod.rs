@@ -16,6 +16,7 @@ mod config_calls;
 mod control;
 pub mod core;
 mod leases;
+mod look;
 mod shell;
 mod snapshots;
 mod startup;

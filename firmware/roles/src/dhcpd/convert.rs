@@ -11,8 +11,10 @@ use lintel_wire::frame::EthernetAddress;
 
 /// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clocks {
+pub struct Clocks {
+    /// Since boot.
     pub now: Instant,
+    /// Unix seconds.
     pub unix_s: u64,
 }
 
@@ -34,7 +36,7 @@ impl Clocks {
 const SECONDS_MAX: u64 = 100 * 366 * 86_400;
 
 /// What controld had on disk, in the order in which it was acknowledged.
-pub(super) fn from_disk(clocks: Clocks, mut bindings: Vec<lease::Binding>) -> Vec<Binding> {
+pub fn from_disk(clocks: Clocks, mut bindings: Vec<lease::Binding>) -> Vec<Binding> {
     bindings.sort_by_key(|binding| binding.bound_unix_s);
     let convert = |binding: lease::Binding| Binding {
         address: binding.address,
@@ -63,7 +65,7 @@ pub(super) fn from_disk(clocks: Clocks, mut bindings: Vec<lease::Binding>) -> Ve
 }
 
 /// What controld shall write.
-pub(super) fn to_disk(clocks: Clocks, binding: Binding) -> lease::Binding {
+pub fn to_disk(clocks: Clocks, binding: Binding) -> lease::Binding {
     lease::Binding {
         address: binding.address,
         mac: MacAddr(binding.mac.0),

@@ -13,7 +13,7 @@
 //! - Without a session nothing can be made durable. A client whose lease on disk still lasts gets
 //!   what is left of it at once; the others wait, five seconds at most, for the next session.
 
-mod convert;
+pub mod convert;
 mod serve;
 
 use lintel_ipc::init::SocketName;

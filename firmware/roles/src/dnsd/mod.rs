@@ -16,7 +16,7 @@
 mod clients;
 mod frames;
 mod serve;
-mod spec;
+pub mod spec;
 mod upstream;
 
 use lintel_ipc::init::SocketName;

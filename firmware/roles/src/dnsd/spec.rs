@@ -15,7 +15,7 @@ const CACHE_BYTES_PER_ENTRY: usize = 256;
 
 /// Links on which questions are answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Links {
+pub enum Links {
     /// These and `lo`.
     These(Vec<u32>),
     /// All: a role that was started alone by `lintel run`.
@@ -23,7 +23,8 @@ pub(super) enum Links {
 }
 
 impl Links {
-    pub(super) fn allow(&self, link: u32) -> bool {
+    /// Whether questions from this link are answered.
+    pub fn allow(&self, link: u32) -> bool {
         match self {
             Self::These(links) => link == LOOPBACK_LINK || (link != 0 && links.contains(&link)),
             Self::Any => true,
@@ -32,7 +33,7 @@ impl Links {
 }
 
 /// What a snapshot says.
-pub(super) fn from_spec(spec: &DnsSpec) -> (Config, Links) {
+pub fn from_spec(spec: &DnsSpec) -> (Config, Links) {
     let default = Config::default();
     let domain = spec
         .domain
@@ -83,7 +84,7 @@ pub(super) fn from_spec(spec: &DnsSpec) -> (Config, Links) {
 }
 
 /// What a configuration file says when there is no controld to resolve it.
-pub(super) fn from_user_config(config: &UserConfig) -> DnsSpec {
+pub fn from_user_config(config: &UserConfig) -> DnsSpec {
     DnsSpec {
         links: Vec::new(),
         upstreams: config

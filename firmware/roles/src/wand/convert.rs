@@ -10,13 +10,15 @@ use lintel_wire::dhcpv4::ClasslessRoute;
 
 /// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clocks {
+pub struct Clocks {
+    /// Since boot.
     pub now: Instant,
+    /// Unix seconds.
     pub unix_s: u64,
 }
 
 /// The lease as controld keeps it.
-pub(super) fn to_disk(clocks: Clocks, link: &LinkName, lease: &Lease) -> WanLease {
+pub fn to_disk(clocks: Clocks, link: &LinkName, lease: &Lease) -> WanLease {
     let age_s = clocks.now.saturating_duration_since(lease.asked).as_secs();
     // A client that takes classless routes ignores the router option (RFC 3442).
     let router = if lease.routes.is_empty() {
@@ -51,7 +53,7 @@ pub(super) fn to_disk(clocks: Clocks, link: &LinkName, lease: &Lease) -> WanLeas
 /// The time since boot cannot say when a lease of an earlier boot began, so what is left of it
 /// begins now. A clock that stands before the lease's beginning is wrong; then the whole lease
 /// is left, and asking the server about it (INIT-REBOOT) does no harm.
-pub(super) fn from_disk(clocks: Clocks, lease: WanLease) -> Option<Lease> {
+pub fn from_disk(clocks: Clocks, lease: WanLease) -> Option<Lease> {
     let elapsed = clocks.unix_s.saturating_sub(lease.bound_unix_s);
     let elapsed = u32::try_from(elapsed).unwrap_or(u32::MAX);
     let endless = lease.lease_s == u32::MAX;
@@ -95,7 +97,7 @@ pub(super) fn from_disk(clocks: Clocks, lease: WanLease) -> Option<Lease> {
 }
 
 /// When a lease ends is kept to the second; how long that is on a screen.
-pub(super) fn ends_in(now: Instant, lease: &Lease) -> String {
+pub fn ends_in(now: Instant, lease: &Lease) -> String {
     let Some(end) = lease.expires() else {
         return "for ever".to_owned();
     };

@@ -13,7 +13,7 @@
 //! - Without a session the clients go on by the last one's word; a new session is told again
 //!   what they hold.
 
-mod convert;
+pub mod convert;
 mod port;
 mod serve;
 
