@@ -64,7 +64,7 @@ impl Failure {
             format!(" --plant {}", plant.as_str())
         });
         format!(
-            "cargo run -q --profile fast -p lintel-sim -- --seed {:#x} --scenario {}{plant}",
+            "cargo run -q -p lintel-sim -- --seed {:#x} --scenario {}{plant}",
             self.seed,
             self.scenario.as_str()
         )

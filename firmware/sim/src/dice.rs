@@ -23,7 +23,7 @@ impl Dice {
     /// A number from `low` to `high`, both included.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
         let width = high.saturating_sub(low).saturating_add(1);
-        low + (u128::from(self.0.next_u64()) * u128::from(width) >> 64) as u64
+        low + ((u128::from(self.0.next_u64()) * u128::from(width)) >> 64) as u64
     }
 
     /// An index below `len`; zero when there is none.

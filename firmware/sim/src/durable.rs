@@ -63,8 +63,13 @@ impl Disk {
 
     /// The store as a new process finds it.
     pub fn open(&mut self) -> Result<Store, StoreError> {
-        match self.cached.take().or_else(|| self.durable.clone()) {
-            Some(image) => Store::from_image(&image),
+        // What it reads is flushed first, as `Store::open` does with a log that it finds.
+        self.in_flight = None;
+        if let Some(cached) = self.cached.take() {
+            self.durable = Some(cached);
+        }
+        match &self.durable {
+            Some(image) => Store::from_image(image),
             None => Store::memory(),
         }
     }

@@ -166,7 +166,12 @@ impl Host {
         let Some(name) = self.asked.get(&reply.id).cloned() else {
             return;
         };
-        if reply.rcode != Rcode::NOERROR || reply.answers.is_empty() {
+        // Ids have sixteen bits: a late answer may carry the id of a newer question.
+        let same = reply.question.as_ref().is_some_and(|asked| {
+            let (ours, theirs) = (name.to_string(), asked.name.to_string());
+            ours.eq_ignore_ascii_case(&theirs)
+        });
+        if !same || reply.rcode != Rcode::NOERROR || reply.answers.is_empty() {
             return;
         }
         self.asked.remove(&reply.id);

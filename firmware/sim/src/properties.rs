@@ -232,7 +232,7 @@ impl Ledger {
     }
 
     /// What is served has changed: promises outside it are the householder's to break.
-    pub fn respecified(&mut self, spec: &DhcpSpec) {
+    pub fn respecified(&mut self, now: Instant, spec: &DhcpSpec) {
         self.promises.retain(|address, promise| {
             let subnet = spec.subnets.iter().find(|subnet| {
                 let network: Ipv4Net = subnet.address.trunc();
@@ -242,6 +242,9 @@ impl Ledger {
                 return false;
             };
             promise.excused |= !(subnet.first..=subnet.last).contains(address);
+            // A shorter lease may be on disk before its ACK is heard.
+            let lease = Duration::from_secs(u64::from(subnet.lease_s));
+            promise.excused |= promise.until > now + lease + ROUNDING;
             true
         });
     }

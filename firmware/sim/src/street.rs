@@ -73,7 +73,7 @@ pub struct Outcome {
 pub fn run(scenario: Scenario, seed: u64, plant: Option<Plant>, mode: Mode) -> Outcome {
     let mut street = Street::new(scenario, seed, plant, mode);
     while street.out.broken.is_none() {
-        let Some(event) = street.out.next() else {
+        let Some(event) = street.out.next_event() else {
             break;
         };
         match event {
@@ -200,7 +200,7 @@ impl Street {
                 RoleName::Dhcpd => router.dhcpd_wakes(out),
                 RoleName::Wand => router.wand_wakes(out),
                 RoleName::Dnsd => router.dnsd_wakes(out),
-                RoleName::Netd | RoleName::Init | RoleName::Webd => {}
+                RoleName::Netd | RoleName::Init | RoleName::Webd | RoleName::Timed => {}
             },
             Event::Ipc {
                 role,

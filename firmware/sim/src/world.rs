@@ -251,7 +251,7 @@ impl Outside {
     }
 
     /// The next thing that happens; time goes there.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<Event> {
         let Reverse(entry) = self.queue.pop()?;
         self.events += 1;
         if entry.at > self.now {

@@ -111,7 +111,8 @@ impl Store {
             .and_then(|()| db.pragma_update(None, "cache_size", -1024))
             .and_then(|()| db.pragma_update(None, "synchronous", "FULL"))
             .map_err(StoreError::sql("preparing the database"))?;
-        if directory.is_some() {
+        if let Some(directory) = &directory {
+            flush_log(directory)?;
             check(&db)?;
             match schema::version(&db)? {
                 0 if used => {
@@ -174,6 +175,18 @@ impl Store {
         }
         set(&self.db, "FULL")?;
         done
+    }
+}
+
+/// Puts on disk what a process before us committed and did not live to flush: it reads as if it
+/// were there, and promises will be made on it. No lock is on the log, so that closing it again
+/// takes none away.
+fn flush_log(directory: &Path) -> Result<(), StoreError> {
+    let path = directory.join(format!("{DATABASE}-wal"));
+    match std::fs::File::open(&path).and_then(|log| log.sync_all()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(StoreError::Directory { path, source }),
     }
 }
 

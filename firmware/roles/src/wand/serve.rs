@@ -183,12 +183,11 @@ impl Shell {
     ) {
         let now = self.ctx.clock.now();
         let name = link.name.clone();
-        let same = self.ports.get(&name).is_some_and(|port| {
-            // A client that looked for a server can go on to a lease, not the other way round.
-            port.link.mac == link.mac && port.link.index == link.index && !detect
-                || port.link == link
-        });
-        if !same {
+        let fits = self
+            .ports
+            .get(&name)
+            .is_some_and(|port| port.fits(&link, detect));
+        if !fits {
             self.close(&name);
             let config = ClientConfig {
                 mac: EthernetAddress(link.mac.0),
@@ -198,10 +197,11 @@ impl Shell {
             let kept = kept.and_then(|lease| from_disk(self.clocks(), lease));
             let client = Client::new(now, config, kept);
             self.ports
-                .insert(name.clone(), Port::new(link.clone(), client));
+                .insert(name.clone(), Port::new(link.clone(), client, detect));
         }
         if let Some(port) = self.ports.get_mut(&name) {
             if !detect {
+                port.detect = false;
                 port.client.handle_input(now, Input::Claim, &mut self.rng);
             }
             port.link = link;

@@ -69,6 +69,11 @@ impl Controld {
         }
     }
 
+    /// Whether it waits for the disk, and others for it.
+    pub fn busy(&self) -> bool {
+        self.flushing || !self.inbox.is_empty()
+    }
+
     /// Something waits to be heard.
     pub(super) fn hear(&mut self, input: Input) {
         if self.core.is_some() && self.inbox.len() < INBOX_MAX {
@@ -273,7 +278,7 @@ impl Router {
                 return;
             }
             Output::Control { reply, .. } => return self.replied(out, &reply),
-            Output::Webd(_) | Output::Restart => return,
+            Output::Webd(_) | Output::Timed(_) | Output::Restart => return,
         };
         self.tell(out, role, said);
     }

@@ -64,7 +64,7 @@ impl Router {
                 let stored = bindings.clone();
                 let bindings = from_disk(self.disk_clocks(out), bindings);
                 out.note("dhcpd", || format!("begins with {} bindings", stored.len()));
-                out.ledger.respecified(&spec);
+                out.ledger.respecified(out.now, &spec);
                 let lost = out
                     .ledger
                     .survived(out.now, clocks.unix_s, &stored, Some(&spec));
@@ -83,7 +83,7 @@ impl Router {
                 match self.dhcpd.server.configure(now, ServerConfig::from(&spec)) {
                     Ok(()) => {
                         out.note("dhcpd", || "serves something else".to_owned());
-                        out.ledger.respecified(&spec);
+                        out.ledger.respecified(out.now, &spec);
                         self.dhcpd.spec = Some(spec);
                     }
                     Err(error) => out.note("dhcpd", || format!("stays as it is: {error}")),

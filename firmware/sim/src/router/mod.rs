@@ -188,7 +188,7 @@ impl Router {
             RoleName::Dhcpd => self.dhcpd.end(),
             RoleName::Wand => self.wand.end(),
             RoleName::Dnsd => self.dnsd.end(),
-            RoleName::Init | RoleName::Webd => {}
+            RoleName::Init | RoleName::Webd | RoleName::Timed => {}
         }
         if role == RoleName::Controld {
             self.sessions = Sessions::after(&self.sessions);
@@ -214,7 +214,7 @@ impl Router {
             RoleName::Dhcpd => self.dhcpd.start(),
             RoleName::Wand => self.wand.start(out),
             RoleName::Dnsd => self.dnsd.start(out),
-            RoleName::Init | RoleName::Webd => return,
+            RoleName::Init | RoleName::Webd | RoleName::Timed => return,
         }
         if role == RoleName::Controld {
             for other in ROLES {
@@ -234,7 +234,7 @@ impl Router {
             RoleName::Dhcpd => self.dhcpd.life().is_some(),
             RoleName::Wand => self.wand.life().is_some(),
             RoleName::Dnsd => self.dnsd.life().is_some(),
-            RoleName::Init | RoleName::Webd => false,
+            RoleName::Init | RoleName::Webd | RoleName::Timed => false,
         }
     }
 
@@ -318,6 +318,9 @@ impl Router {
         let Some(core) = &self.controld.core else {
             return Some("controld does not run".to_owned());
         };
+        if self.controld.busy() {
+            return Some("controld waits for the disk".to_owned());
+        }
         if !core.is_settled() {
             return Some("the kernel does not hold what is desired".to_owned());
         }

@@ -51,6 +51,7 @@ struct Port {
     link: WanLink,
     client: Client,
     up: bool,
+    detect: bool,
     conversation: Conversation,
 }
 
@@ -117,11 +118,10 @@ impl Router {
         let clocks = self.wan_clocks(out);
         let now = clocks.now;
         let name = link.name.clone();
-        let same = self.wand.ports.get(&name).is_some_and(|port| {
-            port.link.mac == link.mac && port.link.index == link.index && !detect
-                || port.link == link
+        let fits = self.wand.ports.get(&name).is_some_and(|port| {
+            port.link.mac == link.mac && port.link.index == link.index && (port.detect || !detect)
         });
-        if !same {
+        if !fits {
             let config = ClientConfig {
                 mac: EthernetAddress(link.mac.0),
                 host_name,
@@ -132,6 +132,7 @@ impl Router {
                 link: link.clone(),
                 client: Client::new(now, config, kept),
                 up: false,
+                detect,
                 conversation: Conversation::default(),
             };
             self.wand.ports.insert(name.clone(), port);
@@ -140,6 +141,7 @@ impl Router {
             return;
         };
         if !detect {
+            port.detect = false;
             port.client
                 .handle_input(now, Input::Claim, &mut self.wand.rng);
         }
