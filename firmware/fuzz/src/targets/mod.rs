@@ -11,6 +11,8 @@ pub mod link;
 pub mod netlink;
 pub mod nft;
 pub mod ntp;
+pub mod ntp_client;
+pub mod ntp_server;
 pub mod plan;
 
 use arbitrary::Unstructured;
@@ -44,6 +46,18 @@ pub const TARGETS: &[Target] = &[
     row(
         "dns_forward",
         dns_forward::dns_forward,
+        dns_forward::steps,
+        400,
+    ),
+    row(
+        "ntp_client",
+        ntp_client::ntp_client,
+        dns_forward::steps,
+        400,
+    ),
+    row(
+        "ntp_server",
+        ntp_server::ntp_server,
         dns_forward::steps,
         400,
     ),
