@@ -16,9 +16,11 @@
 //! An association per server (RFC 5905 section 9) polls it:
 //!
 //! ```text
-//!   opened ──▶ BURST (4 requests, 2 s apart) ──▶ POLLING every 2^poll s ◀─▶ silent for 8 polls:
-//!                 │                                 │    ▲                    ResolveAgain
-//!                 └──── RATE: ends the burst ───────┴────┘ RATE: poll + 1
+//!   opened ──▶ BURST (4 replies, 2 s apart) ──▶ after 8, 16, 32 s ──▶ POLLING every 2^poll s
+//!                 │                                 │                  │    ▲        │
+//!                 └──────────── RATE ───────────────┴──────────────────┴────┘ RATE:  │
+//!                                                                         poll + 1   ▼
+//!              the next address takes its place, or ResolveAgain ◀── silent for 8 polls
 //!                 DENY, RSTR: closed, its address is not used again; ResolveAgain
 //! ```
 //!

@@ -22,6 +22,10 @@ const BURST_REPLIES: u8 = 4;
 const BURST_REQUESTS_MAX: u8 = 8;
 /// Between requests of a burst (RFC 5905's BTIME).
 const BURST_PAUSE: Duration = Duration::from_secs(2);
+/// Log2 of the interval after a burst; it doubles with each request until it is the usual one.
+/// What a burst of six seconds says of a frequency is little, and an unknown one would go on to
+/// drive the clock off until the next poll.
+const AFTER_BURST_POLL: u8 = 3;
 /// An association begins its bursts no closer than this, whatever happens to the clock or to the
 /// link: our troubles are not the server's.
 const BURST_AGAIN: Duration = Duration::from_secs(64);
@@ -60,6 +64,8 @@ pub(super) struct Association {
     bursts: bool,
     /// Replies that the burst still wants, and requests that it has left.
     burst: Option<(u8, u8)>,
+    /// The interval after a burst, log2 seconds, as long as it is shorter than the usual one.
+    after_burst: Option<u8>,
     burst_again: Instant,
     /// Log2 of the interval that RATE kisses ask for.
     rate_poll: u8,
@@ -135,6 +141,7 @@ impl Association {
             poll_max: source.poll_max.clamp(poll_min, super::POLL_MAX),
             bursts: source.burst,
             burst: None,
+            after_burst: None,
             burst_again: now,
             rate_poll: 0,
             poll: poll_min,
@@ -157,6 +164,7 @@ impl Association {
         self.silent = 0;
         if self.bursts && self.burst_again <= now && self.rate_poll == 0 {
             self.burst = Some((BURST_REPLIES, BURST_REQUESTS_MAX));
+            self.after_burst = Some(AFTER_BURST_POLL);
             self.burst_again = now + BURST_AGAIN;
             self.next = now;
         } else if self.sent == 0 {
@@ -211,9 +219,16 @@ impl Association {
         }
         // Not answered yet: ask soon, and ever less.
         let of_silence = u8::try_from(self.silent / 4 + 2).unwrap_or(super::POLL_MAX);
-        let shift = match self.heard {
-            None => self.poll.min(of_silence.max(self.rate_poll)),
-            Some(_) => self.poll,
+        let shift = match (self.heard, self.after_burst) {
+            (None, _) => self.poll.min(of_silence.max(self.rate_poll)),
+            (Some(_), Some(soon)) if soon < self.poll => {
+                self.after_burst = Some(soon + 1);
+                soon
+            }
+            (Some(_), _) => {
+                self.after_burst = None;
+                self.poll
+            }
         };
         let interval_ms = 1_000u64 << shift;
         // Up to a sixteenth more, so that a street does not ask together.
@@ -280,7 +295,7 @@ impl Association {
         match kiss {
             Kiss::Deny | Kiss::Restrict => DropReason::KissDeny,
             Kiss::Rate => {
-                self.burst = None;
+                (self.burst, self.after_burst) = (None, None);
                 self.rate_poll = (self.poll + 1).min(RATE_POLL_MAX.max(self.poll));
                 self.poll = self.rate_poll;
                 self.next = now + Duration::from_secs(1 << self.rate_poll);

@@ -286,3 +286,34 @@ proptest! {
         prop_assert!(world.error_ns().abs() < 20e6, "{}", world.error_ns());
     }
 }
+
+#[test]
+fn the_first_minutes_after_a_burst_are_good_already() {
+    // Without a kept frequency, and with the longest intervals: mean errors of many boxes.
+    let mut sum = 0.0;
+    for seed in 1..=20 {
+        let drift = (seed as f64 - 10.0) * 6.0;
+        let models = [lan(), lan(), lan(), liar(3_000)];
+        let sources: Vec<_> = (0..4)
+            .map(|n| SourceConfig {
+                poll_min: 6,
+                poll_max: 10,
+                ..server_config(n)
+            })
+            .collect();
+        let mut world = World::with_sources(seed, 5_000 * MS, drift, &models, sources);
+        for n in 0..4 {
+            world.resolve(SourceId(n as u32), &[address(n)]);
+        }
+        world.run(30.0);
+        for _ in 0..30 {
+            world.run(1.0);
+            sum += world.error_ns().abs();
+        }
+        // Ten requests to each of four: no flood.
+        assert!(world.transmitted.len() <= 40, "{}", world.transmitted.len());
+    }
+    let mean = sum / (20.0 * 30.0);
+    println!("mean error in the second half-minute: {mean:.0} ns");
+    assert!(mean < 15e3, "{mean}");
+}
