@@ -5,6 +5,7 @@
 //! before it allocates. Sending never blocks: what the socket does not take waits in a bounded
 //! queue, and a peer that lets that queue fill has lost its session.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::marker::PhantomData;
@@ -21,6 +22,8 @@ use nix::sys::socket::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::poller::{Interest, Poller, Token};
 
 /// Most messages that wait for a slow reader. A role that is this far behind hangs; its session
 /// ends and the next one begins with a snapshot.
@@ -69,6 +72,8 @@ pub struct Channel<Tx, Rx> {
     socket: OwnedFd,
     queue: VecDeque<Datagram>,
     buffer: Vec<u8>,
+    /// Whether the poller was told last to watch for room.
+    watched_for_room: Cell<bool>,
     types: PhantomData<fn(Tx) -> Rx>,
 }
 
@@ -99,6 +104,7 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
             socket,
             queue: VecDeque::new(),
             buffer: vec![0; INLINE_BYTES_MAX + 1],
+            watched_for_room: Cell::new(false),
             types: PhantomData,
         })
     }
@@ -145,6 +151,16 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
     /// Whether something waits, so that the descriptor is to be watched for writing.
     pub fn wants_write(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Has `poller`, where this was added for reading as `token`, watch for room too exactly as
+    /// long as something waits. Without a change it costs nothing, so it may follow every turn.
+    pub fn watch(&self, poller: &Poller, token: Token) -> io::Result<()> {
+        let write = self.wants_write();
+        if self.watched_for_room.replace(write) == write {
+            return Ok(());
+        }
+        poller.modify(self, token, Interest { read: true, write })
     }
 
     /// The next message with its descriptors, or `None` when there is none now.
@@ -286,6 +302,29 @@ mod tests {
         let message = "x".repeat(INLINE_BYTES_MAX / 2);
         let refused = (0..100 * QUEUE_MESSAGES_MAX).find_map(|_| a.send(&message).err());
         assert!(matches!(refused, Some(ChannelError::Full)));
+    }
+
+    #[test]
+    fn room_is_watched_for_while_something_waits() {
+        let (mut a, mut b) = ends();
+        let (poller, mut events) = (Poller::new().unwrap(), Vec::new());
+        poller.add(&a, 7, Interest::READ).unwrap();
+        let mut writable = |a: &Channel<String, String>| {
+            a.watch(&poller, 7).unwrap();
+            let soon = crate::clock::Clock.now();
+            poller.wait(Some(soon), &mut events).unwrap();
+            events.iter().any(|event| event.writable)
+        };
+        assert!(!writable(&a));
+        let message = "x".repeat(INLINE_BYTES_MAX / 2);
+        while !a.wants_write() {
+            a.send(&message).unwrap();
+        }
+        assert!(!writable(&a), "the kernel's buffer is full");
+        while b.recv().unwrap().is_some() {}
+        assert!(writable(&a));
+        a.flush().unwrap();
+        assert!(!writable(&a));
     }
 
     #[test]

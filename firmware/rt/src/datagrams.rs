@@ -156,6 +156,22 @@ impl Batch {
         }
     }
 
+    /// Queues a datagram that answers none of those taken last: to `meta.peer` from `meta.local` by
+    /// `meta.link`. False when there is no room: send first. One that is too long is not queued
+    /// either, and sending will not help.
+    pub fn push(&mut self, meta: &Meta, bytes: &[u8]) -> bool {
+        let Some(to) = self.outbound.get_mut(self.queued) else {
+            return false;
+        };
+        let Some(room) = to.bytes.get_mut(..bytes.len()) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        (to.meta, to.len) = (*meta, bytes.len());
+        self.queued += 1;
+        true
+    }
+
     /// Sends the queued replies; returns how many the kernel did not take. Those are lost, as
     /// datagrams may be: their askers ask again.
     pub fn send(&mut self, socket: impl AsFd) -> usize {
@@ -598,15 +614,17 @@ mod tests {
                 datagram.reply[..len].copy_from_slice(datagram.bytes);
                 batch.queue(at, len);
             }
-            assert_eq!(batch.send(&fd), 0);
             let meta = Meta {
                 peer: client.local_addr().unwrap(),
                 local: asked.parse().unwrap(),
                 link: 1,
             };
-            send_one(&fd, &meta, &mut b"three".to_owned()).unwrap();
+            assert!(batch.push(&meta, b"three"));
+            assert!(!batch.push(&meta, &[0; 513]), "longer than its room");
+            assert_eq!(batch.send(&fd), 0);
+            send_one(&fd, &meta, &mut b"four".to_owned()).unwrap();
             let mut bytes = [0; 16];
-            for want in [&b"one"[..], b"two", b"three"] {
+            for want in [&b"one"[..], b"two", b"three", b"four"] {
                 let len = client.recv(&mut bytes).unwrap();
                 assert_eq!(&bytes[..len], want);
             }

@@ -1,7 +1,7 @@
 //! Sockets, channels and clocks around the machine.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use lintel_api::types::Memory;
@@ -329,7 +329,7 @@ fn take<Tx: Serialize, Rx: DeserializeOwned>(
                 None => break,
             }
         }
-        watch(poller, token, channel)
+        Ok(channel.watch(poller, token)?)
     });
     if let Err(error) = result {
         end(token, &error);
@@ -368,27 +368,13 @@ fn tell<Tx: Serialize, Rx: DeserializeOwned>(
     let channel = slot.as_mut()?;
     let sent = channel
         .send(message)
-        .and_then(|()| watch(poller, token, channel));
+        .and_then(|()| Ok(channel.watch(poller, token)?));
     if let Err(error) = sent {
         end(token, &error);
         *slot = None;
         return Some(role);
     }
     None
-}
-
-fn watch<Tx: Serialize, Rx: DeserializeOwned>(
-    poller: &Poller,
-    token: Token,
-    channel: &Channel<Tx, Rx>,
-) -> Result<(), ChannelError> {
-    let interest = Interest {
-        read: true,
-        write: channel.wants_write(),
-    };
-    poller
-        .modify(channel.as_fd(), token, interest)
-        .map_err(ChannelError::Io)
 }
 
 fn end(token: Token, error: &ChannelError) {

@@ -15,7 +15,7 @@ use lintel_proto::dhcp_server::{
     Destination, Drops, Event, Input, Output, Server, ServerConfig, Token, Transmit,
 };
 use lintel_rt::channel::Channel;
-use lintel_rt::datagrams::{Batch, Meta, send_one};
+use lintel_rt::datagrams::{Batch, Meta};
 use lintel_rt::poller::{Interest, Token as PollToken};
 use lintel_rt::role::{INIT_TOKEN, InitEvent, RoleContext, RoleError};
 use lintel_wire::dhcpv4::MESSAGE_LEN_MAX;
@@ -110,6 +110,7 @@ impl Shell {
             }
             self.server.handle_timeout(self.ctx.clock.now());
             self.drain();
+            self.flush();
             self.report();
             self.wake_to_report();
         }
@@ -211,6 +212,7 @@ impl Shell {
     }
 
     fn on_udp(&mut self) {
+        self.flush(); // What comes in takes the place of what waits to go out.
         // One batch a turn: the poller is level-triggered, so what is left wakes us again.
         let taken = match self.batch.receive(&self.udp) {
             Ok(taken) => taken,
@@ -337,7 +339,7 @@ impl Shell {
                 source,
                 to,
                 payload,
-            } => self.send_datagram(link, source, to, payload),
+            } => self.send_datagram(link, source, to, &payload),
         };
         if let Err(error) = sent {
             log::debug!("a reply was not sent: {error}");
@@ -345,18 +347,18 @@ impl Shell {
     }
 
     fn send_datagram(
-        &self,
+        &mut self,
         link: u32,
         source: SocketAddrV4,
         to: Destination,
-        mut payload: Vec<u8>,
+        payload: &[u8],
     ) -> io::Result<()> {
         let peer = match to {
             Destination::Hardware { mac, address } => {
                 if let Some(own) = self.hardware_address(link)
                     && self.packet.contains_key(&link)
                 {
-                    let octets = frame::udp((own, source), (mac, address), &payload);
+                    let octets = frame::udp((own, source), (mac, address), payload);
                     return self.send_frame(link, &octets);
                 }
                 SocketAddrV4::new(Ipv4Addr::BROADCAST, address.port())
@@ -374,7 +376,21 @@ impl Shell {
                 link
             },
         };
-        send_one(&self.udp, &meta, &mut payload)
+        if !self.batch.push(&meta, payload) {
+            self.flush();
+            if !self.batch.push(&meta, payload) {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the replies of a turn together: ACKs that waited for one sync leave in one call.
+    fn flush(&mut self) {
+        let lost = self.batch.send(&self.udp);
+        if lost > 0 {
+            log::debug!("{lost} replies were not sent");
+        }
     }
 
     fn send_frame(&self, link: u32, octets: &[u8]) -> io::Result<()> {
@@ -407,16 +423,11 @@ impl Shell {
         }
     }
 
-    fn watch_session(&mut self) {
-        if let Some(session) = &self.session {
-            let interest = if session.wants_write() {
-                Interest::BOTH
-            } else {
-                Interest::READ
-            };
-            if let Err(error) = self.ctx.poller.modify(session, SESSION, interest) {
-                log::error!("watching the session failed: {error}");
-            }
+    fn watch_session(&self) {
+        if let Some(session) = &self.session
+            && let Err(error) = session.watch(&self.ctx.poller, SESSION)
+        {
+            log::error!("watching the session failed: {error}");
         }
     }
 

@@ -526,14 +526,10 @@ impl Timed {
         self.watch_session();
     }
 
-    fn watch_session(&mut self) {
+    fn watch_session(&self) {
         if let Some(session) = &self.session {
-            let interest = Interest {
-                read: true,
-                write: session.wants_write(),
-            };
             // A descriptor that cannot be watched is one whose end will be noticed on sending.
-            let _ = self.ctx.poller.modify(session, SESSION_TOKEN, interest);
+            let _ = session.watch(&self.ctx.poller, SESSION_TOKEN);
         }
     }
 }

@@ -407,16 +407,11 @@ impl Shell {
         }
     }
 
-    fn watch_session(&mut self) {
-        if let Some(session) = &self.session {
-            let interest = if session.wants_write() {
-                Interest::BOTH
-            } else {
-                Interest::READ
-            };
-            if let Err(error) = self.ctx.poller.modify(session, SESSION, interest) {
-                log::error!("watching the session failed: {error}");
-            }
+    fn watch_session(&self) {
+        if let Some(session) = &self.session
+            && let Err(error) = session.watch(&self.ctx.poller, SESSION)
+        {
+            log::error!("watching the session failed: {error}");
         }
     }
 

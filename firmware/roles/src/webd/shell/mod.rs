@@ -229,14 +229,10 @@ impl Shell {
     }
 
     fn watch_session(&self) {
-        if let Some(session) = &self.session {
-            let interest = Interest {
-                read: true,
-                write: session.wants_write(),
-            };
-            if let Err(error) = self.ctx.poller.modify(session, SESSION, interest) {
-                log::error!("watching the session failed: {error}");
-            }
+        if let Some(session) = &self.session
+            && let Err(error) = session.watch(&self.ctx.poller, SESSION)
+        {
+            log::error!("watching the session failed: {error}");
         }
     }
 
