@@ -8,6 +8,17 @@ use std::process::Command;
 use crate::cross::{Profile, run, tree};
 use crate::error::XtaskError;
 
+/// Whether `words` ask for this bench.
+pub(crate) fn begins(words: &[OsString], bench: &str) -> bool {
+    words.first().is_some_and(|word| word == bench)
+}
+
+/// Whether `words` ask for a bench that [`bench`] has.
+pub(crate) fn known(words: &[OsString]) -> bool {
+    let benches = ["dns", "dhcp", "ntp", "plan"];
+    benches.into_iter().any(|bench| begins(words, bench))
+}
+
 /// Boots the box and a trivial init by turns.
 pub(crate) fn boot(profile: Profile) -> Result<(), XtaskError> {
     let mut program = Command::new(tree().join("qemu/run"));
