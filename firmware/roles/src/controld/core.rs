@@ -471,7 +471,11 @@ impl Core {
             RoleName::Netd => {
                 self.converge.handle_lost();
                 self.observed = None;
-                self.ask_sysctls(now, self.sysctl_paths());
+                // The look with which netd begins tells which links there are, and so which
+                // values to ask for.
+                if self.looked {
+                    self.ask_sysctls(now, self.sysctl_paths());
+                }
             }
             RoleName::Webd => {
                 self.services_at = Some(now.mono + SERVICES_EVERY);

@@ -162,7 +162,12 @@ impl Bench {
     }
 
     fn input(&mut self, input: Input) {
+        let netd_begins = matches!(input, Input::Session(RoleName::Netd));
         self.core.handle(self.now(), input);
+        if netd_begins {
+            let look = Input::Netd(FromNetd::Observed(self.look()));
+            self.core.handle(self.now(), look);
+        }
         self.drain();
     }
 

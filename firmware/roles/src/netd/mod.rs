@@ -250,6 +250,10 @@ impl Netd {
     /// Looks at the kernel and tells controld, always or only of changes.
     fn look(&mut self, tell: Tell) {
         let now = self.ctx.clock.now();
+        // What was noticed until here is seen by this look: our own steps cost no second one.
+        if let Err(error) = self.watch.drain() {
+            log::warn!("hearing of changes failed: {}", chain(&error));
+        }
         let mut observed = match self.kernel.observe(&self.sysctls) {
             Ok(observed) => observed,
             Err(error) => {
