@@ -37,6 +37,8 @@ pub enum FromInit {
     /// Try what a hijacked role would and tell what was refused. Sent only while the kernel
     /// command line says `lintel.test=1`; a role whose `Start::test` is false drops it.
     Probe,
+    /// Take memory until somebody ends it. Under the same condition.
+    Leak,
     /// Finish what was promised and end within two seconds.
     Stop,
 }

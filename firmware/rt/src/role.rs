@@ -169,8 +169,22 @@ impl RoleContext {
                 FromInit::Data(state) => return Ok(Some(InitEvent::Data(state))),
                 FromInit::Stop => return Ok(Some(InitEvent::Stop)),
                 FromInit::Probe => self.probe()?,
+                FromInit::Leak => self.leak(),
                 FromInit::Start(_) => return Err(RoleError::NoStart("it came twice")),
             }
+        }
+    }
+
+    /// The memory limit's test: only where `Start` said that this boot is a test.
+    fn leak(&self) {
+        /// Taken at once, octets.
+        const LEAK_BYTES: usize = 1 << 20;
+        if !self.start.test {
+            return;
+        }
+        loop {
+            // Written to, so that it is memory and not a promise of the kernel.
+            std::mem::forget(std::hint::black_box(vec![0xa5_u8; LEAK_BYTES]));
         }
     }
 

@@ -91,6 +91,9 @@ fn prepare(
             libc::CLOSE_RANGE_CLOEXEC,
         ) as libc::c_int)?;
     }
+    // Standing back takes no right.
+    // SAFETY: plain call on numbers.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, policy.nice) })?;
     if isolation != Isolation::Off {
         limit(policy.limits, isolation)?;
         capabilities::reduce(policy, isolation)?;

@@ -20,6 +20,8 @@ pub struct RolePolicy {
     pub sockets: &'static [SocketName],
     /// Resource limits.
     pub limits: Limits,
+    /// nice(2): how far it stands back while another role has work. Pages may wait for packets.
+    pub nice: i32,
     /// Files it may open after its sandbox closed.
     pub paths: &'static [PathRule],
     /// System calls beside the base set.
@@ -50,8 +52,12 @@ pub struct Limits {
     /// RLIMIT_NPROC: threads of the role's uid. Applied where the role has a uid of its own.
     pub threads_max: u64,
     /// RLIMIT_DATA: heap, stacks and other private writable memory. Far above what the role
-    /// needs: it stops a runaway before it takes the box down.
+    /// needs: it stops a runaway where there is no control group to do it.
     pub data_bytes_max: u64,
+    /// `memory.max` of the role's control group on a box: everything it makes the kernel keep.
+    /// Ten times what it takes in a household, and below `data_bytes_max`, so that the kernel
+    /// ends it instead of refusing it memory in the middle of something.
+    pub memory_bytes_max: u64,
 }
 
 /// One rule for files.
@@ -120,7 +126,9 @@ pub const ROLES: [RolePolicy; 7] = [
             descriptors_max: 256,
             threads_max: 4,
             data_bytes_max: 128 << 20,
+            memory_bytes_max: 32 << 20,
         },
+        nice: 0,
         paths: &[
             read("/sys/class/net"),
             read("/sys/devices"),
@@ -152,7 +160,9 @@ pub const ROLES: [RolePolicy; 7] = [
             threads_max: 8,
             // argon2 takes tens of megabytes for a moment, a database page cache a few.
             data_bytes_max: 256 << 20,
+            memory_bytes_max: 96 << 20,
         },
+        nice: 0,
         paths: &[
             PathRule {
                 place: Place::State,
@@ -184,6 +194,7 @@ pub const ROLES: [RolePolicy; 7] = [
         capabilities: &[],
         sockets: &[],
         limits: SMALL,
+        nice: 0,
         paths: &[],
         calls: &[],
         escapes_allowed: &[],
@@ -194,6 +205,7 @@ pub const ROLES: [RolePolicy; 7] = [
         capabilities: &[],
         sockets: &[SocketName::DhcpUdp],
         limits: SMALL,
+        nice: 0,
         paths: &[],
         calls: &[],
         escapes_allowed: &[],
@@ -208,7 +220,9 @@ pub const ROLES: [RolePolicy; 7] = [
             descriptors_max: 2048,
             threads_max: 16,
             data_bytes_max: 128 << 20,
+            memory_bytes_max: 64 << 20,
         },
+        nice: 0,
         paths: &[],
         calls: &[CallSet::Threads, CallSet::Accept, CallSet::InetSockets],
         escapes_allowed: &["socket-inet"],
@@ -219,6 +233,7 @@ pub const ROLES: [RolePolicy; 7] = [
         capabilities: &[Capability::SysTime],
         sockets: &[SocketName::NtpUdp, SocketName::NtpClientUdp],
         limits: SMALL,
+        nice: 0,
         paths: &[],
         calls: &[CallSet::Clock],
         escapes_allowed: &["clock-adjust"],
@@ -233,7 +248,9 @@ pub const ROLES: [RolePolicy; 7] = [
             descriptors_max: 2048,
             threads_max: 64,
             data_bytes_max: 256 << 20,
+            memory_bytes_max: 96 << 20,
         },
+        nice: 10,
         paths: &[],
         // It connects to its own listener before the sandbox closes, and never again.
         calls: &[CallSet::Threads, CallSet::Accept],
@@ -246,6 +263,7 @@ const SMALL: Limits = Limits {
     descriptors_max: 64,
     threads_max: 2,
     data_bytes_max: 64 << 20,
+    memory_bytes_max: 24 << 20,
 };
 
 const fn read(path: &'static str) -> PathRule {

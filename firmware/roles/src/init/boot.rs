@@ -28,6 +28,7 @@ use super::chores::{Chores, Screen};
 use super::cmdline::KernelCommandLine;
 use super::console::Consoles;
 use super::data;
+use super::groups::{self, Groups};
 use super::log_files::LogFiles;
 use super::shell::{End, Setup, Shell, chain};
 
@@ -56,9 +57,7 @@ pub fn boot() -> ! {
         log::set_max_level(log::LevelFilter::Debug);
     }
     set_sysctls();
-    let data = open_data(&line);
-    set_clock_floor(data.is_ok().then_some(Path::new(DATA_DIR)));
-    let mut setup = setup(&line, &data);
+    let mut setup = setup(&line);
     setup.chores.watchdog = watchdog;
     setup.chores.screen = Screen::Console(console);
     let end = match Shell::new(setup) {
@@ -66,18 +65,20 @@ pub fn boot() -> ! {
             for error in shell.open_sockets() {
                 log::error!("{}", chain(&error));
             }
+            shell.begin();
+            let good = use_data(&mut shell, &line);
             let end = shell.run();
-            (end, shell.into_watchdog())
+            (end, shell.into_watchdog(), good)
         }
         Err(error) => {
             // Without signals or epoll there is no supervising: start over.
             let mut console = open_console();
             say(&mut console, &format!("init cannot run: {error}"));
             std::thread::sleep(LAST_RESORT_PAUSE);
-            (End::Reboot, None)
+            (End::Reboot, None, false)
         }
     };
-    end_box(end.0, end.1, data.is_ok(), &line)
+    end_box(end.0, end.1, end.2, &line)
 }
 
 /// What the kernel gave as standard error: /dev/console of the initramfs.
@@ -179,12 +180,7 @@ fn set_sysctls() {
 /// The kernel sizes the table of connections by its RAM for a host: 1,024 entries with 128 MiB,
 /// which one busy page fills. When it is full, every new connection of the household is dropped.
 fn size_conntrack() {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"));
-    let total_kib = total.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    let entries = conntrack_entries_max(total_kib.unwrap_or(0));
+    let entries = conntrack_entries_max(ram_kib());
     for (path, value) in [
         // Two entries a bucket, each of which stands in the table by two tuples.
         ("/sys/module/nf_conntrack/parameters/hashsize", entries / 2),
@@ -199,6 +195,21 @@ fn size_conntrack() {
 /// An entry takes some 320 octets: a full table is a twelfth of the RAM, and 5 MiB at least.
 fn conntrack_entries_max(total_kib: u64) -> u64 {
     (total_kib / 4).clamp(16_384, 262_144)
+}
+
+/// Opens /data, and says whether it is good.
+fn use_data(shell: &mut Shell, line: &KernelCommandLine) -> bool {
+    let data = open_data(line);
+    let dir = data.is_ok().then(|| PathBuf::from(DATA_DIR));
+    set_clock_floor(dir.as_deref());
+    let state = match &data {
+        Ok(()) => DataState::Good,
+        Err(error) => DataState::Failed {
+            reason: chain(error),
+        },
+    };
+    shell.data_opened(state, dir.as_deref().map(LogFiles::new), dir);
+    data.is_ok()
 }
 
 fn open_data(line: &KernelCommandLine) -> Result<(), data::DataError> {
@@ -253,20 +264,16 @@ fn set_clock_floor(data_dir: Option<&Path>) {
     }
 }
 
-fn setup(line: &KernelCommandLine, data: &Result<(), data::DataError>) -> Setup {
-    let data_dir = PathBuf::from(DATA_DIR);
+/// What is known before /data is.
+fn setup(line: &KernelCommandLine) -> Setup {
     let run_dir = PathBuf::from(RUN_DIR);
     let exe = super::exe();
     let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
-    let good = data.is_ok();
     let start = Start {
         role: RoleName::Init,
         run: None,
-        data: match data {
-            Ok(()) => DataState::Good,
-            Err(error) => DataState::Failed {
-                reason: chain(error),
-            },
+        data: DataState::Failed {
+            reason: "/data is not open yet".to_owned(),
         },
         board: board(line),
         factory_config: read_or_say(FACTORY_CONFIG),
@@ -274,12 +281,11 @@ fn setup(line: &KernelCommandLine, data: &Result<(), data::DataError>) -> Setup 
         boot_id: super::boot_id(),
         sockets: Vec::new(),
         test: line.test,
-        data_dir: data_dir.clone(),
+        data_dir: PathBuf::from(DATA_DIR),
         run_dir: run_dir.clone(),
     };
     let mut chores = Chores::default();
     chores.consoles = Some(Consoles::new(exe.clone(), &active, Clock.now()));
-    chores.data_dir = good.then(|| data_dir.clone());
     Setup {
         roles: RoleName::SPAWNED.to_vec(),
         isolation: Isolation::Boot,
@@ -292,12 +298,30 @@ fn setup(line: &KernelCommandLine, data: &Result<(), data::DataError>) -> Setup 
             ntp_port: lintel_model::config::NTP_PORT,
             run_dir,
         },
-        files: good.then(|| LogFiles::new(&data_dir)),
+        files: None,
         escape_test: line.escape_test,
+        groups: groups(),
         chores,
         exe,
         start,
     }
+}
+
+/// A kernel without the controller leaves the roles to their resource limits.
+fn groups() -> Option<Groups> {
+    Groups::open(Path::new(groups::ROOT), ram_kib() << 10)
+        .inspect_err(|error| log::warn!("no bounds of the roles' memory: {error}"))
+        .ok()
+}
+
+/// `MemTotal`; 0 when the kernel does not say.
+fn ram_kib() -> u64 {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"));
+    let total_kib = total.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    total_kib.unwrap_or(0)
 }
 
 fn board(line: &KernelCommandLine) -> BoardSpec {

@@ -5,12 +5,16 @@
 //! from breaking things by a typing error.
 
 use std::fs;
+use std::path::Path;
 
 use lintel_model::RoleName;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cmdline::KernelCommandLine;
+
+/// Below `run_dir`: what init shall do to itself or to a role.
+pub const FILE: &str = "fault";
 
 /// Does `test WORDS...` and says what came of it.
 pub fn run(words: &[String]) -> String {
@@ -23,7 +27,19 @@ pub fn run(words: &[String]) -> String {
         ["processes"] => processes(),
         ["kill", role] => signal(role, Signal::SIGKILL),
         ["freeze", role] => signal(role, Signal::SIGSTOP),
-        _ => "test processes, test kill ROLE, test freeze ROLE\r\n".to_owned(),
+        ["leak", role] => ask_init(&format!("leak {role}")),
+        ["hang"] => ask_init("hang"),
+        _ => "test processes, kill ROLE, freeze ROLE, leak ROLE, hang\r\n".to_owned(),
+    }
+}
+
+/// Leaves the words where init looks when this signal comes.
+fn ask_init(words: &str) -> String {
+    let told = fs::write(Path::new("/run/lintel").join(FILE), words)
+        .and_then(|()| kill(Pid::from_raw(1), Signal::SIGUSR1).map_err(Into::into));
+    match told {
+        Ok(()) => format!("test: told init: {words}\r\n"),
+        Err(error) => format!("test: init was not told: {error}\r\n"),
     }
 }
 

@@ -4,6 +4,7 @@
 //! * [`shell`]: the loop around it.
 //! * [`boot`]: what only PID 1 does. [`data`], [`gpt`], [`console`], [`cmdline`], [`chores`]: its parts;
 //!   [`prompt`]: the process on a console.
+//! * [`groups`]: the bound of each role's memory.
 //! * [`faults`]: what a test may do to a box that was booted as one.
 //! * [`logs`], [`log_files`]: what the roles said, in memory and on disk.
 //!
@@ -17,6 +18,7 @@ pub mod console;
 pub mod data;
 pub mod faults;
 pub mod gpt;
+pub mod groups;
 pub mod log_files;
 pub mod logs;
 pub mod prompt;

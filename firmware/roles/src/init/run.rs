@@ -137,6 +137,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         addresses: addresses.clone(),
         files: good.then(|| LogFiles::new(&data_dir)),
         escape_test: false,
+        groups: None,
         chores: Chores::default(),
         start: Start {
             role: RoleName::Init,

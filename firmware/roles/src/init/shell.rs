@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use embassy_time::{Duration, Instant};
 use lintel_ipc::init::{ChannelKind, FromInit, LogLine, SocketName, Start, ToInit};
 use lintel_model::RoleName;
+use lintel_model::facts::DataState;
 use lintel_rt::channel::{self, Channel, ChannelError};
 use lintel_rt::clock::Clock;
 use lintel_rt::logger;
@@ -26,6 +27,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::chores::Chores;
+use super::groups::Groups;
 use super::log_files::{CRASH_LINES, LogFiles};
 use super::logs::{Lines, Logs};
 use super::supervise::{Input, Output, Supervisor};
@@ -72,6 +74,8 @@ pub struct Setup {
     pub files: Option<LogFiles>,
     /// Ask each role once to try its sandbox; only where `start.test` holds too.
     pub escape_test: bool,
+    /// Bounds of the roles' memory; `None` where init has no control groups.
+    pub groups: Option<Groups>,
     /// What a box does beside its roles.
     pub chores: Chores,
 }
@@ -109,7 +113,7 @@ struct Seat {
 
 /// Blocks the signals that the loop reads, for this process alone: a child starts with none
 /// blocked. To be called before anything is spawned.
-fn signals() -> io::Result<SignalFd> {
+fn signals(test: bool) -> io::Result<SignalFd> {
     let mut set = SigSet::empty();
     for signal in [
         Signal::SIGCHLD,
@@ -120,6 +124,9 @@ fn signals() -> io::Result<SignalFd> {
     ] {
         set.add(signal);
     }
+    if test {
+        set.add(Signal::SIGUSR1);
+    }
     set.thread_block()?;
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
     Ok(SignalFd::with_flags(&set, flags)?)
@@ -129,7 +136,7 @@ impl Shell {
     /// A shell whose roles start with the first turn of the loop.
     pub fn new(setup: Setup) -> io::Result<Self> {
         spawn::reserve_init_fd()?;
-        let signals = signals()?;
+        let signals = signals(setup.start.test)?;
         let poller = Poller::new()?;
         poller.add(&signals, SIGNALS, Interest::READ)?;
         let clock = Clock;
@@ -160,6 +167,28 @@ impl Shell {
             }
         }
         errors
+    }
+
+    /// Starts every role but those whose work begins with /data, which is still to be opened: the
+    /// time that a disk takes is theirs to start in.
+    pub fn begin(&mut self) {
+        let now = self.clock.now();
+        for role in [RoleName::Controld, RoleName::Timed] {
+            self.supervisor.hold(role);
+        }
+        self.supervisor.handle_timeout(now);
+        self.do_outputs();
+    }
+
+    /// Starts the others: /data was opened, or will not be.
+    pub fn data_opened(&mut self, state: DataState, files: Option<LogFiles>, dir: Option<PathBuf>) {
+        self.setup.start.data = state.clone();
+        self.setup.files = files;
+        self.setup.chores.data_dir = dir;
+        for role in self.setup.roles.clone() {
+            self.send(role, &FromInit::Data(state.clone()), Vec::new());
+        }
+        self.supervisor.release(self.clock.now());
     }
 
     /// Runs until a signal or controld ends it.
@@ -239,6 +268,7 @@ impl Shell {
             match self.signals.read_signal() {
                 Ok(Some(info)) => match Signal::try_from(info.ssi_signo as i32) {
                     Ok(Signal::SIGCHLD) => {}
+                    Ok(Signal::SIGUSR1) => self.fault(),
                     // busybox' and the kernel's words for PID 1: Ctrl-Alt-Del, power failing.
                     Ok(Signal::SIGPWR) => self.finish(End::PowerOff),
                     Ok(Signal::SIGINT) if self.setup.isolation == Isolation::Boot => {
@@ -260,7 +290,7 @@ impl Shell {
     /// Takes every dead child, orphans of others included.
     fn reap(&mut self) {
         loop {
-            let (pid, how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            let (pid, mut how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, status)) => (pid, exit_words(status)),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("killed by {signal}")),
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
@@ -282,12 +312,24 @@ impl Shell {
                 // Its last words are still in the pipe.
                 while self.read_pipe(at) {}
                 self.clear_seat(at);
+                if let Some(bytes_max) = self.reached_bound(at) {
+                    how.push_str(&format!(
+                        ", for it reached its bound of {} MiB of memory",
+                        bytes_max >> 20
+                    ));
+                }
             }
             let now = self.clock.now();
             self.supervisor
                 .handle_input(now, Input::Exited { pid, how });
         }
         self.do_outputs();
+    }
+
+    /// The bound of its memory that the role in this seat died of.
+    fn reached_bound(&self, at: usize) -> Option<u64> {
+        let policy = policy(self.seats.get(at)?.role)?;
+        self.setup.groups.as_ref()?.reached(policy)
     }
 
     fn clear_seat(&mut self, at: usize) {
@@ -414,6 +456,11 @@ impl Shell {
             theirs,
             log_write,
         )?;
+        if let Some(groups) = &mut self.setup.groups
+            && let Err(error) = groups.enter(policy, pid)
+        {
+            log::warn!("{role} has no bound of its memory: {error}");
+        }
         if let Some(seat) = self.seats.get_mut(at) {
             seat.watched_for_write = interest.write;
             seat.channel = Some(channel);

@@ -158,6 +158,8 @@ pub struct Life {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// Waits for what it cannot start without.
+    Held,
     /// Not running; to be spawned at `until`.
     BackingOff {
         until: Instant,
@@ -219,6 +221,24 @@ impl Supervisor {
             stopping: false,
             all_ready_told: false,
             all_stopped_told: false,
+        }
+    }
+
+    /// Keeps a role from its first start until [`Self::release`].
+    pub fn hold(&mut self, role: RoleName) {
+        if let Some(life) = self.life_mut(role)
+            && matches!(life.state, State::BackingOff { .. })
+        {
+            life.state = State::Held;
+        }
+    }
+
+    /// Lets every held role start with the next timeout.
+    pub fn release(&mut self, now: Instant) {
+        for life in &mut self.lives {
+            if life.state == State::Held {
+                life.state = State::BackingOff { until: now };
+            }
         }
     }
 
@@ -430,9 +450,9 @@ impl Supervisor {
                 };
                 self.out.push_back(Output::Stop(role));
             }
-            State::BackingOff { .. } if stopping => life.state = State::Stopped,
+            State::Held | State::BackingOff { .. } if stopping => life.state = State::Stopped,
             State::BackingOff { .. } => life.state = State::BackingOff { until: now },
-            State::Spawning | State::Stopping { .. } | State::Stopped => {}
+            State::Held | State::Spawning | State::Stopping { .. } | State::Stopped => {}
         }
     }
 
@@ -471,7 +491,7 @@ impl Life {
             State::Starting { pid, .. }
             | State::Ready { pid, .. }
             | State::Stopping { pid, .. } => Some(pid),
-            State::BackingOff { .. } | State::Spawning | State::Stopped => None,
+            State::Held | State::BackingOff { .. } | State::Spawning | State::Stopped => None,
         }
     }
 
@@ -487,7 +507,7 @@ impl Life {
     pub fn service_state(&self) -> ServiceState {
         match self.state {
             State::BackingOff { .. } => ServiceState::BackingOff,
-            State::Spawning | State::Starting { .. } => ServiceState::Starting,
+            State::Held | State::Spawning | State::Starting { .. } => ServiceState::Starting,
             State::Ready { .. } => ServiceState::Ready,
             State::Stopping { .. } => ServiceState::Stopping,
             State::Stopped => ServiceState::Stopped,

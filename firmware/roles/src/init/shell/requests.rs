@@ -6,6 +6,7 @@ use lintel_rt::spawn::Isolation;
 use lintel_rt::table::policy;
 
 use super::{End, Shell};
+use crate::init::faults;
 use crate::init::supervise::Input;
 
 /// Log lines handed to controld at once, so that a reply stays far below a message's bound.
@@ -101,6 +102,31 @@ impl Shell {
                 last_exit: life.last_exit.clone(),
             })
             .collect()
+    }
+
+    /// A fault on purpose, from the console of a test boot.
+    pub(super) fn fault(&mut self) {
+        let path = self.setup.start.run_dir.join(faults::FILE);
+        let words = std::fs::read_to_string(path).unwrap_or_default();
+        if !self.setup.start.test {
+            return;
+        }
+        match words.split_whitespace().collect::<Vec<_>>()[..] {
+            ["hang"] => {
+                log::warn!("test: init hangs");
+                self.take_own_lines();
+                loop {
+                    std::thread::park();
+                }
+            }
+            ["leak", role] => {
+                if let Ok(role) = role.parse() {
+                    log::warn!("test: {role} leaks");
+                    self.send(role, &FromInit::Leak, Vec::new());
+                }
+            }
+            _ => log::warn!("test: {words} means nothing"),
+        }
     }
 
     /// The escape test, where the command line of the kernel asks for it, once for each role.

@@ -301,3 +301,20 @@ fn orphans_are_nobodys_death() {
     });
     assert!(bench.seen.is_empty());
 }
+
+#[test]
+fn a_held_role_starts_when_it_is_released() {
+    let now = Instant::from_secs(1);
+    let mut machine = Supervisor::new(now, &ROLES);
+    machine.hold(RoleName::Controld);
+    machine.handle_timeout(now);
+    let outputs =
+        |machine: &mut Supervisor| std::iter::from_fn(|| machine.poll_output()).collect::<Vec<_>>();
+    let others = [RoleName::Netd, RoleName::Wand].map(Output::Spawn);
+    assert_eq!(outputs(&mut machine), others);
+    machine.handle_timeout(now + RESTART_PAUSE_MAX);
+    assert!(outputs(&mut machine).is_empty());
+    machine.release(now);
+    machine.handle_timeout(now);
+    assert_eq!(outputs(&mut machine), [Output::Spawn(RoleName::Controld)]);
+}
