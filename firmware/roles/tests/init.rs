@@ -30,11 +30,12 @@ fn main() {
     match args.get(1).map(String::as_str) {
         Some("role") => toy(args.get(2).unwrap().parse().unwrap()),
         Some("supervise") => supervise(Path::new(args.get(2).unwrap())),
-        filter => all_tests(filter.filter(|arg| !arg.starts_with('-'))),
+        _ => all_tests(args.iter().skip(1).filter(|arg| !arg.starts_with('-'))),
     }
 }
 
-fn all_tests(filter: Option<&str>) {
+fn all_tests<'a>(filters: impl Iterator<Item = &'a String>) {
+    let filters: Vec<&String> = filters.collect();
     let tests: [(&str, fn()); 9] = [
         (
             "every_role_serves_and_every_pair_talks",
@@ -69,16 +70,20 @@ fn all_tests(filter: Option<&str>) {
     ];
     let threads: Vec<_> = tests
         .into_iter()
-        .filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)))
+        .filter(|(name, _)| {
+            filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+        })
         .map(|(name, test)| (name, std::thread::spawn(test)))
         .collect();
-    let mut failed = false;
+    let (mut passed, mut failed) = (0, 0);
     for (name, thread) in threads {
         let ok = thread.join().is_ok();
-        failed |= !ok;
+        *(if ok { &mut passed } else { &mut failed }) += 1;
         println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
     }
-    assert!(!failed, "a test failed");
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
+    assert!(failed == 0, "a test failed");
 }
 
 fn every_role_serves_and_every_pair_talks() {
