@@ -335,7 +335,9 @@ fn a_hundred_thousand_clients_and_names_fit_the_same_memory() {
     );
     let after = roles(&street.router);
     let growth = compare("100,000 clients and names", &before, &after);
-    assert!(growth < 1024, "a role grew by {growth} KiB");
+    // On a busy machine the first round fills less of a cache. Kept one by one, a hundred
+    // thousand of either would be tens of megabytes.
+    assert!(growth < 4096, "a role grew by {growth} KiB");
     client.signal("USR1");
     until("the lease is renewed", SOON, || {
         client.printed().matches("obtained").count() >= 2
