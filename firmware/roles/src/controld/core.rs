@@ -55,6 +55,9 @@ const SERVICES_EVERY: Duration = Duration::from_secs(5);
 const CHANGES_EVERY: Duration = Duration::from_millis(200);
 /// Between two notes of the wall clock.
 const TIME_EVERY: Duration = Duration::from_secs(3600);
+/// Between two tries to write while the storage takes nothing. What serves meanwhile may need no
+/// write for hours, so nothing else would find out that there is room again.
+const WRITE_AGAIN_EVERY: Duration = Duration::from_secs(10);
 /// Longest list of drop reasons believed of a role.
 const DROP_REASONS_MAX: usize = 32;
 
@@ -233,6 +236,8 @@ pub struct Core {
     events_due: Option<Instant>,
     event_id: u64,
     time_at: Instant,
+    /// When to try a write, while the notice says that none is possible.
+    write_again_at: Option<Instant>,
     /// When the next snapshot of the database is due.
     pub(super) snapshot_at: Option<Instant>,
     pub(super) snapshot_last: Option<Instant>,
@@ -335,6 +340,7 @@ impl Core {
             events_due: None,
             event_id: 0,
             time_at: now.mono,
+            write_again_at: None,
             snapshot_at: None,
             snapshot_last: None,
             giving_up: false,
@@ -422,6 +428,7 @@ impl Core {
         if due(self.snapshot_at) {
             self.take_snapshot(now);
         }
+        self.write_again(now);
         self.expire_init_uses(now);
         if let Some(pending) = &mut self.pending_apply
             && !pending.replied
@@ -450,6 +457,7 @@ impl Core {
             self.events_due,
             self.services_at,
             Some(self.time_at),
+            self.write_again_at,
             self.snapshot_at,
             init,
             apply.map(|pending| pending.deadline),
@@ -858,6 +866,30 @@ impl Core {
                 self.store_failed(what, &error);
                 None
             }
+        }
+    }
+
+    /// While the notice stands that nothing can be written, tries it now and then: with what is
+    /// noted anyway, and with what could not be stored then.
+    fn write_again(&mut self, now: Now) {
+        let failed = |core: &Self| {
+            core.facts.data == DataState::Good
+                && core.own_notices.contains_key(&NoticeCode::DataFailed)
+        };
+        if failed(self) && self.write_again_at.is_some_and(|at| at <= now.mono) {
+            self.write_again_at = None;
+            self.note_time(now);
+            if !failed(self) {
+                self.store_wan_lease(now, true);
+                self.want_snapshot(now);
+                self.dirty("status", now);
+            }
+        }
+        if failed(self) {
+            self.write_again_at
+                .get_or_insert(now.mono + WRITE_AGAIN_EVERY);
+        } else {
+            self.write_again_at = None;
         }
     }
 

@@ -10,6 +10,7 @@ use lintel_model::config::PortSelector;
 use lintel_model::lease::{Binding, BindingState, WanLease};
 use lintel_model::services::{HostRecord, WanSpec};
 use lintel_model::{DomainName, HostName, RoleName};
+use lintel_store::Store;
 
 use super::core::{Core, Now, Output, bounded_drops};
 
@@ -253,10 +254,8 @@ impl Core {
             }
             _ => true,
         };
-        if write {
-            self.stored("storing the WAN lease", |store| {
-                store.set_wan_lease(new.as_ref())
-            });
+        let store = |store: &mut Store| store.set_wan_lease(new.as_ref());
+        if write && self.stored("storing the WAN lease", store).is_some() {
             self.stored_lease = new;
             self.lease_stored_at = Some(now.mono);
         }

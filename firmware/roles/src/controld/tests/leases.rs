@@ -1,5 +1,6 @@
 //! Bindings, names, the WAN's lease and port.
 
+use embassy_time::Duration;
 use lintel_ipc::dhcpd::FromDhcpd;
 use lintel_ipc::wand::FromWand;
 use lintel_model::facts::NoticeCode;
@@ -186,6 +187,35 @@ fn a_full_disk_refuses_new_devices_and_says_so_until_there_is_room() {
     assert_eq!(durable(&bench).len(), 100);
     let codes: Vec<_> = bench.status().notices.iter().map(|n| n.code).collect();
     assert!(!codes.contains(&NoticeCode::DataFailed), "{codes:?}");
+}
+
+#[test]
+fn a_full_disk_is_tried_again_until_it_takes_what_waits() {
+    let mut bench = Bench::settled();
+    let told = |bench: &mut Bench| {
+        let notices = bench.status().notices;
+        notices.iter().any(|n| n.code == NoticeCode::DataFailed)
+    };
+    bench.core.store.set_pages_max(1).unwrap();
+    // Too long for the pages that are there.
+    let mut lease = wan_lease(UNIX_S);
+    lease.routes = (1..=64)
+        .map(|n| (format!("10.{n}.0.0/16").parse().unwrap(), lease.server))
+        .collect();
+    bench.input(Input::Wand(FromWand::Lease(lease.clone())));
+    assert!(told(&mut bench));
+    assert_eq!(bench.core.facts.wan_lease, Some(lease.clone()), "in use");
+    bench.pass_ms(60_000);
+    assert!(told(&mut bench), "six tries, and still no room");
+    bench.core.store.set_pages_max(10_000).unwrap();
+    let again = bench.core.deadline().unwrap();
+    assert!(again <= bench.now().mono + Duration::from_secs(10));
+    bench.pass_ms(10_000);
+    assert!(!told(&mut bench), "nothing else was to be written");
+    assert_eq!(bench.core.store.wan_lease().unwrap(), Some(lease));
+    let writes = bench.core.store.writes();
+    bench.pass_ms(600_000);
+    assert_eq!(bench.core.store.writes(), writes, "no more tries");
 }
 
 #[test]
