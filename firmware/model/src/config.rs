@@ -4,6 +4,7 @@
 //! type cannot rule out (a pool outside its network) are found by validation, all at
 //! once, each with its path.
 
+pub mod change;
 mod check;
 mod parse;
 mod problem;
