@@ -4,6 +4,7 @@ pub mod config;
 pub mod dhcp_client;
 pub mod dhcp_server;
 pub mod dhcpv4;
+pub mod differential;
 pub mod dns;
 pub mod dns_forward;
 pub mod ipc;
@@ -79,6 +80,19 @@ pub const TARGETS: &[Target] = &[
     row("frame", link::frame, link::frame_octets, 80),
     row("arp", link::arp, link::arp_octets, 28),
     row("bpf", link::bpf, link::frame_octets, 80),
+    row("diff_dns", differential::diff_dns, dns::message_octets, 120),
+    row(
+        "diff_dhcpv4",
+        differential::diff_dhcpv4,
+        dhcpv4::message_octets,
+        320,
+    ),
+    row(
+        "diff_rtnl",
+        differential::diff_rtnl,
+        netlink::rtnl_octets,
+        120,
+    ),
     row("ntp", ntp::ntp, ntp::packet_octets, 48),
     row("nl", netlink::nl, netlink::datagram_octets, 120),
     row("rtnl", netlink::rtnl, netlink::rtnl_octets, 120),
