@@ -28,6 +28,7 @@ pub mod properties;
 pub mod router;
 pub mod scenario;
 pub mod street;
+pub mod timeservers;
 pub mod trace;
 pub mod wishes;
 pub mod world;

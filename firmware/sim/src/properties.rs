@@ -44,6 +44,8 @@ pub enum Property {
     Bounded,
     /// A revision that was answered for is there after any crash, and is the one in force.
     Revisions,
+    /// The clock follows the majority of its servers.
+    Timely,
     /// Machines wait: none wants to be called again and again at one moment.
     Quiet,
     /// Nothing panics.
@@ -62,6 +64,7 @@ impl Property {
             Self::Genuine => "only genuine replies count",
             Self::Bounded => "everything has a bound",
             Self::Revisions => "an applied revision survives",
+            Self::Timely => "the clock follows the majority",
             Self::Quiet => "no machine spins",
             Self::Panics => "nothing panics",
         }
@@ -112,6 +115,7 @@ impl fmt::Display for Key {
 #[derive(Debug, Clone)]
 struct Promise {
     key: Key,
+    made: Instant,
     until: Instant,
     /// The householder's wish has changed: the server may refuse it now.
     excused: bool,
@@ -119,6 +123,9 @@ struct Promise {
 
 /// The disk and dhcpd count in whole seconds, each rounding its own way.
 const ROUNDING: Duration = Duration::from_secs(3);
+
+/// How long a binding may be on its way between dhcpd, controld and the disk.
+const UNDER_WAY: Duration = Duration::from_secs(15);
 
 /// Clients whose last wish is remembered: more than any scenario's honest ones.
 const WANTED_MAX: usize = 1000;
@@ -129,6 +136,7 @@ pub struct Ledger {
     promises: BTreeMap<Ipv4Addr, Promise>,
     /// What each client asked for last.
     wanted: BTreeMap<Key, Ipv4Addr>,
+    clock_stepped: Option<Instant>,
     /// Revisions whose call was answered, with their texts.
     pub revisions: BTreeMap<u64, String>,
 }
@@ -160,8 +168,9 @@ impl Ledger {
             address,
             Promise {
                 key: key.clone(),
+                made: now,
                 until,
-                excused: false,
+                excused: self.clock_stepped.is_some_and(|at| now < at + UNDER_WAY),
             },
         );
         let other = other?;
@@ -223,6 +232,17 @@ impl Ledger {
     pub fn excuse(&mut self) {
         for promise in self.promises.values_mut() {
             promise.excused = true;
+        }
+    }
+
+    /// The wall clock was set. A controld that runs (since `boot`) lets what was given since then
+    /// follow; what was given before, and what is under way, it cannot tell from wrong times.
+    pub fn clock_stepped(&mut self, now: Instant, boot: Option<Instant>) {
+        self.clock_stepped = Some(now);
+        for promise in self.promises.values_mut() {
+            let follows =
+                boot.is_some_and(|boot| promise.made > boot) && promise.made + UNDER_WAY < now;
+            promise.excused |= !follows;
         }
     }
 

@@ -16,6 +16,7 @@ use crate::plant::Plant;
 use crate::properties::{Property, Violation};
 use crate::router::{ROLES, Router, Wall};
 use crate::scenario::{Fault, Params, Scenario, weather};
+use crate::timeservers::TimeServers;
 use crate::trace::{Mode, Trace};
 use crate::wishes;
 use crate::world::{Event, Outside, Who};
@@ -30,6 +31,9 @@ const PEACE: Duration = Duration::from_secs(70);
 const LOOKS_IN_PEACE: u32 = 14;
 /// Longest back-off of a client, its pause after a DECLINE, an offer kept for another.
 const PATIENCE_S: u64 = 72 + 10 + 30 + 10;
+/// How wrong the clock of a box may be whose servers can be reached: the wires of the street
+/// delay by half a millisecond, the liar by a second at least.
+const CLOCK_ERROR_MAX: Duration = Duration::from_millis(100);
 /// How long an address stays out of use after a conflict.
 const QUARANTINE_S: u64 = 600;
 
@@ -41,6 +45,7 @@ pub struct Street {
     pub router: Router,
     hosts: Vec<Host>,
     isp: Isp,
+    time_servers: TimeServers,
     params: Params,
     /// The text in force, as the householder thinks.
     calls: u64,
@@ -110,10 +115,8 @@ impl Street {
         out.hosts = params.hosts;
         out.addresses = vec![None; params.hosts];
         out.now = Instant::from_secs(100);
-        let wall = Wall {
-            base_s: UNIX_S,
-            set_s: 0,
-        };
+        let drift_ppm = out.dice.range(0, 160) as f64 - 80.0;
+        let wall = Wall::new(UNIX_S, drift_ppm);
         let mut hosts: Vec<Host> = (0..params.hosts)
             .map(|number| Host::new(&mut out, number))
             .collect();
@@ -122,6 +125,9 @@ impl Street {
                 host.client_id = Some(b"twin".to_vec());
             }
         }
+        let lies = [1, -7, 600, -86_400, 400_000_000];
+        let lie_s = out.dice.one(&lies).unwrap_or(1);
+        let time_servers = TimeServers::new(lie_s, params.forged);
         let isp = Isp::new(params.isp_lease_s, params.forged);
         let router = Router::new(wall, params.labelled, params.config());
         out.note("seed", || format!("{params:?}"));
@@ -130,6 +136,7 @@ impl Street {
             router,
             hosts,
             isp,
+            time_servers,
             params,
             calls: 0,
             strikes: 0,
@@ -188,6 +195,11 @@ impl Street {
                 router.wand_frame(out, crate::router::WAN_PORT, &frame, answers);
             }
             Event::ToResolver(question) => self.isp.resolvers.on_question(out, question),
+            Event::ToTimeServer(request) => {
+                let wall = router.wall;
+                self.time_servers.on_request(out, wall, request);
+            }
+            Event::FromTimeServer(reply) => router.timed_hears(out, reply),
             Event::FromResolver(answer) => router.dnsd_hears(out, answer),
             Event::Wake(Who::Host(host)) => {
                 if let Some(host) = self.hosts.get_mut(host) {
@@ -200,7 +212,8 @@ impl Street {
                 RoleName::Dhcpd => router.dhcpd_wakes(out),
                 RoleName::Wand => router.wand_wakes(out),
                 RoleName::Dnsd => router.dnsd_wakes(out),
-                RoleName::Netd | RoleName::Init | RoleName::Webd | RoleName::Timed => {}
+                RoleName::Timed => router.timed_wakes(out),
+                RoleName::Netd | RoleName::Init | RoleName::Webd => {}
             },
             Event::Ipc {
                 role,
@@ -267,9 +280,7 @@ impl Street {
                 let year = 366 * 86_400;
                 let by = out.dice.range(1, 30 * year) as i64;
                 let by = if out.dice.per_mille(500) { by } else { -by };
-                let set_s = router.wall.set_s + by;
-                out.ledger.excuse();
-                router.wall.set_s = set_s.clamp(-(UNIX_S as i64), 200 * year as i64);
+                router.step_clock(out, by * 1_000_000_000);
                 out.note("clock", || format!("is set by {by} s"));
             }
             Fault::Refusal => {
@@ -389,6 +400,7 @@ impl Street {
         router.carriers(out);
         self.isp.mood = Mood::Well;
         self.isp.forged = 0;
+        self.time_servers.forged = 0;
         self.isp.resolvers.forged = 0;
         self.isp.resolvers.tempers = [Temper::Well; 2];
         for host in &mut self.hosts {
@@ -447,6 +459,12 @@ impl Street {
         }
         if self.router.wand.leased().is_none() {
             return served("the box has no lease of its provider".to_owned());
+        }
+        let error = self.router.clock_error(self.out.now);
+        if !self.router.timed.is_synchronised() || error > CLOCK_ERROR_MAX {
+            let text = format!("the clock is {} ms off", error.as_millis());
+            let property = Property::Timely;
+            return Some(Violation { property, text });
         }
         for host in &self.hosts {
             // Two hosts with one id take the address from each other for ever.

@@ -78,6 +78,10 @@ pub enum Event {
     ToResolver(crate::isp::Question),
     /// Something reaches a socket of dnsd.
     FromResolver(crate::isp::Answer),
+    /// A request reaches a time server.
+    ToTimeServer(crate::timeservers::Request),
+    /// A reply reaches timed.
+    FromTimeServer(crate::timeservers::Reply),
     /// A deadline.
     Wake(Who),
     /// A message between controld and a role, of this session.

@@ -217,6 +217,7 @@ impl Router {
     }
 
     fn after_core(&mut self, out: &mut Outside, promised: u64) {
+        self.clock_noticed = true;
         out.trace.hear(out.now);
         let Some(core) = &mut self.controld.core else {
             return;

@@ -6,6 +6,8 @@ mod dhcpd;
 mod dnsd;
 mod netd;
 mod sessions;
+mod timed;
+mod wall;
 mod wand;
 
 use embassy_time::{Duration, Instant};
@@ -19,6 +21,8 @@ pub use dhcpd::Dhcpd;
 pub use dnsd::Dnsd;
 pub use netd::Netd;
 pub use sessions::Sessions;
+pub use timed::Timed;
+pub use wall::Wall;
 pub use wand::Wand;
 
 use crate::properties::{Property, Violation};
@@ -32,31 +36,14 @@ pub const WAN_PORT: &str = "eth1";
 pub const BRIDGE: &str = "br-lan";
 
 /// The roles of the box, in the order in which init starts them.
-pub const ROLES: [RoleName; 5] = [
+pub const ROLES: [RoleName; 6] = [
     RoleName::Netd,
     RoleName::Controld,
     RoleName::Wand,
     RoleName::Dhcpd,
     RoleName::Dnsd,
+    RoleName::Timed,
 ];
-
-/// The wall clock of the box.
-#[derive(Debug, Clone, Copy)]
-pub struct Wall {
-    /// Unix seconds when time began.
-    pub base_s: u64,
-    /// How far it was set away from that since.
-    pub set_s: i64,
-}
-
-impl Wall {
-    /// What it shows.
-    pub fn unix_s(self, now: Instant) -> u64 {
-        self.base_s
-            .saturating_add(now.as_secs())
-            .saturating_add_signed(self.set_s)
-    }
-}
 
 /// Both clocks as the roles read them.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +92,10 @@ pub struct Router {
     pub wand: Wand,
     /// DNS.
     pub dnsd: Dnsd,
+    /// NTP.
+    pub timed: Timed,
+    /// controld has looked at the clock since it was set.
+    pub(crate) clock_noticed: bool,
 }
 
 impl Router {
@@ -123,6 +114,8 @@ impl Router {
             dhcpd: Dhcpd::default(),
             wand: Wand::default(),
             dnsd: Dnsd::default(),
+            timed: Timed::default(),
+            clock_noticed: true,
         }
     }
 
@@ -162,12 +155,14 @@ impl Router {
         }
         out.note("box", || format!("loses power for {} s", away.as_secs()));
         self.on = false;
+        self.unnoticed(out);
         self.controld.power_cut(out);
         self.sessions = Sessions::default();
         self.netd.end();
         self.dhcpd.end();
         self.wand.end();
         self.dnsd.end();
+        self.timed.end();
         self.kernel = FakeKernel::default();
         out.after(away, Event::PowerOn);
     }
@@ -184,11 +179,15 @@ impl Router {
                 // The descriptors it kept are gone with it.
                 self.kernel.state.sockets.clear();
             }
-            RoleName::Controld => self.controld.killed(out),
+            RoleName::Controld => {
+                self.unnoticed(out);
+                self.controld.killed(out);
+            }
             RoleName::Dhcpd => self.dhcpd.end(),
             RoleName::Wand => self.wand.end(),
             RoleName::Dnsd => self.dnsd.end(),
-            RoleName::Init | RoleName::Webd | RoleName::Timed => {}
+            RoleName::Timed => self.timed.end(),
+            RoleName::Init | RoleName::Webd => {}
         }
         if role == RoleName::Controld {
             self.sessions = Sessions::after(&self.sessions);
@@ -214,7 +213,8 @@ impl Router {
             RoleName::Dhcpd => self.dhcpd.start(),
             RoleName::Wand => self.wand.start(out),
             RoleName::Dnsd => self.dnsd.start(out),
-            RoleName::Init | RoleName::Webd | RoleName::Timed => return,
+            RoleName::Timed => return self.timed_starts(out),
+            RoleName::Init | RoleName::Webd => return,
         }
         if role == RoleName::Controld {
             for other in ROLES {
@@ -226,6 +226,14 @@ impl Router {
         self.hand_over_all(out, role);
     }
 
+    /// controld ends before it saw that the clock was set: nobody can know what its leases were
+    /// counted by.
+    fn unnoticed(&mut self, out: &mut Outside) {
+        if !std::mem::replace(&mut self.clock_noticed, true) {
+            out.ledger.excuse();
+        }
+    }
+
     /// Whether a role runs.
     pub fn alive(&self, role: RoleName) -> bool {
         match role {
@@ -234,13 +242,18 @@ impl Router {
             RoleName::Dhcpd => self.dhcpd.life().is_some(),
             RoleName::Wand => self.wand.life().is_some(),
             RoleName::Dnsd => self.dnsd.life().is_some(),
-            RoleName::Init | RoleName::Webd | RoleName::Timed => false,
+            RoleName::Timed => self.timed.life().is_some(),
+            RoleName::Init | RoleName::Webd => false,
         }
     }
 
     /// A session between controld and a role begins when both run.
     fn connect(&mut self, out: &mut Outside, role: RoleName) {
-        if role == RoleName::Controld || !self.alive(role) || !self.alive(RoleName::Controld) {
+        // timed's word to controld is modelled without a session.
+        if matches!(role, RoleName::Controld | RoleName::Timed)
+            || !self.alive(role)
+            || !self.alive(RoleName::Controld)
+        {
             return;
         }
         let latency = Duration::from_micros(out.dice.range(20, 900));
