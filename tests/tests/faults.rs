@@ -270,6 +270,54 @@ fn every_role_may_be_killed_while_packets_pass() {
 }
 
 #[test]
+fn what_changed_while_netd_hung_is_seen_and_put_right() {
+    let mut wires = wires(1);
+    let isp = Isp::start(wires.isp, "cust0", DhcpServer::Dnsmasq);
+    wires.router.launch();
+    let (router, host) = (&wires.router, &wires.hosts[0]);
+    let _client = host.dhcp(DhcpClient::Udhcpc, "laptop");
+    host.lease(SOON);
+    is_online(host);
+    let netd = roles(router)["netd"];
+    let signal = |name: &str| {
+        let pid = netd.pid.to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    };
+    signal("STOP");
+    // No notice of this is ever heard: the sockets that would have got it die with the process.
+    router.ns.ok(["ip", "link", "set", "p0", "nomaster"]);
+    router
+        .ns
+        .ok(["ip", "address", "del", "192.168.1.1/24", "dev", "br-lan"]);
+    isp.ns.ok(["ip", "link", "set", "cust0", "down"]);
+    signal("KILL");
+    until("the port is the household's again", SOON, || {
+        router.ns.json(["ip", "-j", "link", "show", "dev", "p0"])[0]["master"] == "br-lan"
+    });
+    until("the box has its address again", SOON, || {
+        let printed = router
+            .ns
+            .ok(["ip", "-4", "address", "show", "dev", "br-lan"]);
+        printed.contains("inet 192.168.1.1/24")
+    });
+    status_when(router, "the line is down", SOON, |status| {
+        status["wan"]["carrier"] == false
+    });
+    isp.ns.ok(["ip", "link", "set", "cust0", "up"]);
+    isp.ns
+        .ok(["ip", "route", "replace", "198.51.100.0/24", "dev", "cust0"]);
+    status_when(router, "the box is as it was", SOON, |status| {
+        status["kernel"]["converged"] == true && status["wan"]["online"] == true
+    });
+    is_online(host);
+    until("the box tells of one death", SOON, || {
+        let now = roles(router).get("netd").copied();
+        now.is_some_and(|now| now.pid != netd.pid && now.restarts == netd.restarts + 1)
+    });
+}
+
+#[test]
 fn the_whole_router_may_be_killed_and_started_again() {
     let mut wires = wires(1);
     let _isp = Isp::start(wires.isp, "cust0", DhcpServer::Dnsmasq);

@@ -475,6 +475,8 @@ impl Core {
     fn session(&mut self, now: Now, role: RoleName) {
         self.up.insert(role);
         self.told.remove(&role);
+        // It is another process than init last told of.
+        self.services = None;
         match role {
             RoleName::Netd => {
                 self.converge.handle_lost();
@@ -524,6 +526,7 @@ impl Core {
     fn session_ended(&mut self, now: Now, role: RoleName) {
         self.up.remove(&role);
         self.told.remove(&role);
+        self.services = None;
         match role {
             RoleName::Netd => {
                 self.converge.handle_lost();
