@@ -269,7 +269,11 @@ impl Router {
             std::fs::write(data.join("toys").join(role), behaviour).unwrap();
         }
         std::fs::write(dir.0.join("config.toml"), own_address()).unwrap();
-        let mut process = Command::new("/proc/self/exe")
+        // As a shell starts its background jobs, and nohup its command: what they ignore is no
+        // matter of the roles.
+        let mut process = Command::new("sh")
+            .args(["-c", "trap '' HUP INT QUIT; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
             .args(["supervise".as_ref(), dir.0.as_os_str()])
             .stderr(Stdio::piped())
             .spawn()

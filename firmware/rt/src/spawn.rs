@@ -91,9 +91,17 @@ fn prepare(
             libc::CLOSE_RANGE_CLOEXEC,
         ) as libc::c_int)?;
     }
-    // Standing back takes no right.
+    // What a shell ignores for its background jobs and nohup for its command, a role would too.
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: plain call on numbers; the default is no handler of ours.
+        if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // Relative to our own: standing back further takes no right, and so cannot fail; what it
+    // gives back may be -1 all the same.
     // SAFETY: plain call on numbers.
-    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, policy.nice) })?;
+    unsafe { libc::nice(policy.nice) };
     if isolation != Isolation::Off {
         limit(policy.limits, isolation)?;
         capabilities::reduce(policy, isolation)?;

@@ -20,7 +20,8 @@ pub struct RolePolicy {
     pub sockets: &'static [SocketName],
     /// Resource limits.
     pub limits: Limits,
-    /// nice(2): how far it stands back while another role has work. Pages may wait for packets.
+    /// nice(2), never below 0: how far it stands back while another role has work. Pages may wait
+    /// for packets.
     pub nice: i32,
     /// Files it may open after its sandbox closed.
     pub paths: &'static [PathRule],
