@@ -195,11 +195,6 @@ impl Shell {
     pub fn run(&mut self) -> End {
         let mut events = Vec::new();
         while !self.ended {
-            let now = self.clock.now();
-            self.supervisor.handle_timeout(now);
-            self.do_outputs();
-            self.do_chores(now);
-            self.take_own_lines();
             let deadline = [
                 self.supervisor.timeout(),
                 self.setup.files.as_ref().and_then(LogFiles::timeout),
@@ -208,16 +203,20 @@ impl Shell {
             .into_iter()
             .flatten()
             .min();
-            if self.ended {
-                break;
-            }
             if let Err(error) = self.poller.wait(deadline, &mut events) {
                 log::error!("waiting for events failed: {error}");
                 std::thread::sleep(POLL_FAILED_PAUSE);
             }
+            // What the roles have said comes before what they are late with: whatever held us up
+            // until here, such as a slow disk, is no fault of theirs.
             for event in &events {
                 self.on_event(*event);
             }
+            let now = self.clock.now();
+            self.supervisor.handle_timeout(now);
+            self.do_outputs();
+            self.do_chores(now);
+            self.take_own_lines();
         }
         self.take_own_lines();
         self.flush_files();

@@ -174,8 +174,9 @@ enum State {
     Ready {
         pid: u32,
         since: Instant,
-        /// When the last answer came, or the role became ready.
-        heard: Instant,
+        /// When the oldest ping left that nothing was heard after. The time counts from there and
+        /// not from the last answer: that we did not ask, for we were held up, is not its hang.
+        asked: Option<Instant>,
         /// When the next ping leaves.
         ping_at: Instant,
         killed: bool,
@@ -257,10 +258,10 @@ impl Supervisor {
                 // An answer to an older ping is a sign of life too, an invented one is not.
                 let known = n <= self.pings;
                 if let Some(life) = self.life_mut(role)
-                    && let State::Ready { heard, .. } = &mut life.state
+                    && let State::Ready { asked, .. } = &mut life.state
                     && known
                 {
-                    *heard = now;
+                    *asked = None;
                 }
             }
             Input::HungUp(role) => {
@@ -302,14 +303,15 @@ impl Supervisor {
                     kills.push((life.role, "it did not become ready in time".to_owned()));
                 }
                 State::Ready {
-                    heard,
+                    asked,
                     ping_at,
                     killed,
                     ..
                 } if !*killed => {
-                    if now >= *heard + PONG_MAX + PING_EVERY {
+                    if asked.is_some_and(|asked| now >= asked + PONG_MAX) {
                         kills.push((life.role, "it hangs: no answer to our pings".to_owned()));
                     } else if now >= *ping_at {
+                        asked.get_or_insert(now);
                         *ping_at = now + PING_EVERY;
                         self.pings += 1;
                         self.out.push_back(Output::Ping {
@@ -390,7 +392,7 @@ impl Supervisor {
             life.state = State::Ready {
                 pid,
                 since: now,
-                heard: now,
+                asked: None,
                 ping_at: now + PING_EVERY,
                 killed: false,
             };
@@ -534,10 +536,10 @@ impl Life {
             } => Some(since + READY_MAX),
             State::Ready {
                 ping_at,
-                heard,
+                asked,
                 killed: false,
                 ..
-            } => Some(ping_at.min(heard + PONG_MAX + PING_EVERY)),
+            } => Some(asked.map_or(ping_at, |asked| ping_at.min(asked + PONG_MAX))),
             State::Stopping {
                 since,
                 killed: false,

@@ -318,3 +318,16 @@ fn a_held_role_starts_when_it_is_released() {
     machine.handle_timeout(now);
     assert_eq!(outputs(&mut machine), [Output::Spawn(RoleName::Controld)]);
 }
+
+#[test]
+fn that_we_were_held_up_is_nobodys_hang() {
+    let mut bench = Bench::serving();
+    bench.pass_answering(PING_EVERY * 2, None);
+    bench.now += PONG_MAX * 3;
+    bench.machine.handle_timeout(bench.now);
+    bench.drain();
+    assert!(bench.seen.iter().all(|o| matches!(o, Output::Ping { .. })));
+    bench.pass_answering(PONG_MAX * 3, None);
+    assert!(ROLES.iter().all(|&r| bench.state(r) == ServiceState::Ready));
+    assert!(bench.seen.is_empty(), "{:?}", bench.seen);
+}
