@@ -23,12 +23,17 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Takes the memory controller into use below `root`; `ram_bytes` is the box's.
+    /// Takes the memory controller into use below `root`; `ram_bytes` is the box's, 0 when nobody
+    /// knows it.
     pub fn open(root: &Path, ram_bytes: u64) -> io::Result<Self> {
         fs::write(root.join("cgroup.subtree_control"), "+memory")?;
         Ok(Self {
             root: root.to_owned(),
-            each_max: ram_bytes / 2,
+            each_max: if ram_bytes == 0 {
+                u64::MAX
+            } else {
+                ram_bytes / 2
+            },
             ended: BTreeMap::new(),
         })
     }
@@ -38,8 +43,8 @@ impl Groups {
         let group = self.root.join(policy.role.as_str());
         if !group.exists() {
             fs::create_dir(&group)?;
-            fs::write(group.join("memory.max"), self.bytes_max(policy).to_string())?;
         }
+        fs::write(group.join("memory.max"), self.bytes_max(policy).to_string())?;
         self.ended.insert(policy.role, ended(&group));
         fs::write(group.join("cgroup.procs"), pid.to_string())
     }
@@ -94,6 +99,8 @@ mod tests {
         let mut small = Groups::open(&root, 16 << 20).unwrap();
         small.ended.insert(RoleName::Dhcpd, 0);
         assert_eq!(small.reached(policy), Some(8 << 20));
+        let unknown = Groups::open(&root, 0).unwrap();
+        assert_eq!(unknown.bytes_max(policy), bytes_max);
         fs::remove_dir_all(root).unwrap();
     }
 }
