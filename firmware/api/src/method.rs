@@ -22,6 +22,7 @@ pub enum MethodId {
     ConfigApply,
     ConfigValidate,
     ConfigRevisions,
+    ConfigSchema,
     DhcpLeasesList,
     DhcpLeasesDelete,
     DnsRecordsList,

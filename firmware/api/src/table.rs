@@ -246,6 +246,17 @@ pub const METHODS: &[Method] = &[
         params: &[LIMIT, CURSOR],
     },
     Method {
+        id: MethodId::ConfigSchema,
+        name: "config.schema",
+        aliases: &[],
+        summary: "JSON Schema of the configuration, for editors and scripts",
+        access: Access::Login,
+        changes: false,
+        verb: Verb::Get,
+        path: "/api/config/schema",
+        params: &[],
+    },
+    Method {
         id: MethodId::DhcpLeasesList,
         name: "dhcp.leases.list",
         aliases: &["leases"],

@@ -6,13 +6,18 @@
 
 pub mod change;
 mod check;
+pub mod description;
 mod parse;
 mod problem;
+mod schema;
 mod tree;
+mod version;
 mod write;
 
 pub use parse::UnknownWord;
 pub use problem::Problem;
+pub use schema::json_schema;
+pub use version::{ConfigVersion, OtherVersion, VERSION};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -26,6 +31,8 @@ use crate::names::{DomainName, HostName, LinkName, MacAddr, NameError};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The version of the form that this is written in.
+    pub version: ConfigVersion,
     /// The box itself.
     pub system: SystemConfig,
     /// The way to the internet.

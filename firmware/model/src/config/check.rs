@@ -10,11 +10,11 @@ use crate::names::DOMAIN_OCTETS_MAX;
 use crate::{DomainName, Ipv4Net};
 
 /// Shortest lease, seconds: below, devices talk of nothing else.
-const LEASE_S_MIN: u32 = 60;
+pub(super) const LEASE_S_MIN: u32 = 60;
 /// Shortest lease under `lintel run`, where tests wait for its end, seconds.
-const LEASE_S_MIN_RUN: u32 = 2;
+pub(super) const LEASE_S_MIN_RUN: u32 = 2;
 /// Longest lease, seconds: a year.
-const LEASE_S_MAX: u32 = 366 * 86_400;
+pub(super) const LEASE_S_MAX: u32 = 366 * 86_400;
 /// Longest text of a TXT record, octets: four strings of 255 fit one packet with room.
 const TXT_OCTETS_MAX: usize = 1020;
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::description::{CONFIGURATION, KeyDescription, Kind, SectionDescription};
 use super::problem::{Problem, nearest};
 
 /// Longest key or value repeated in a message, characters.
@@ -28,11 +29,12 @@ pub(super) struct Reader<'t> {
     failed: BTreeSet<String>,
 }
 
-/// A table with its path.
+/// A table with its path and with what may stand in it.
 #[derive(Clone)]
 pub(super) struct Section<'t> {
     pub(super) path: String,
     table: &'t DeTable<'t>,
+    description: &'static SectionDescription,
 }
 
 impl<'t> Section<'t> {
@@ -41,11 +43,18 @@ impl<'t> Section<'t> {
         Self {
             path: String::new(),
             table,
+            description: &CONFIGURATION,
         }
     }
 
     fn entry(&self, key: &str) -> Option<(&'t Spanned<DeString<'t>>, &'t Spanned<DeValue<'t>>)> {
-        self.table.iter().find(|(name, _)| name.get_ref() == key)
+        self.table.get_key_value(key)
+    }
+
+    fn hint(&self, key: &str) -> String {
+        self.description
+            .key(key)
+            .map_or_else(String::new, KeyDescription::hint)
     }
 
     /// Whether the key is written.
@@ -136,12 +145,13 @@ impl<'t> Reader<'t> {
         self.problems
     }
 
-    /// Refuses keys that are not in `known`.
-    pub(super) fn only(&mut self, section: &Section<'t>, known: &[&str]) {
+    /// Refuses keys that are not described.
+    pub(super) fn only(&mut self, section: &Section<'t>) {
+        let known = section.description.names();
         for (key, _) in section.table {
             let name = key.get_ref().as_ref();
             if !known.contains(&name) {
-                let hint = match nearest(name, known) {
+                let hint = match nearest(name, &known) {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => format!("known here: {}", known.join(", ")),
                 };
@@ -153,29 +163,30 @@ impl<'t> Reader<'t> {
     }
 
     /// A table below, when it is written; its unknown keys are refused.
-    pub(super) fn section(
-        &mut self,
-        parent: &Section<'t>,
-        key: &str,
-        known: &[&str],
-    ) -> Option<Section<'t>> {
+    pub(super) fn section(&mut self, parent: &Section<'t>, key: &str) -> Option<Section<'t>> {
+        let Kind::Section(description) = &parent.description.key(key)?.kind else {
+            return None;
+        };
         let (name, value) = parent.entry(key)?;
         let path = parent.at(key);
         self.places.insert(path.clone(), name.span());
-        let section = self.as_table(path, value, known)?;
-        Some(section)
+        self.as_table(path, value, description)
     }
 
     fn as_table(
         &mut self,
         path: String,
         value: &'t Spanned<DeValue<'t>>,
-        known: &[&str],
+        description: &'static SectionDescription,
     ) -> Option<Section<'t>> {
         match value.get_ref() {
             DeValue::Table(table) => {
-                let section = Section { path, table };
-                self.only(&section, known);
+                let section = Section {
+                    path,
+                    table,
+                    description,
+                };
+                self.only(&section);
                 Some(section)
             }
             other => {
@@ -187,17 +198,15 @@ impl<'t> Reader<'t> {
     }
 
     /// A list of tables below (`[[dns.records]]`).
-    pub(super) fn sections(
-        &mut self,
-        parent: &Section<'t>,
-        key: &str,
-        known: &[&str],
-        entries_max: usize,
-    ) -> Vec<Section<'t>> {
-        let entries = self.list(parent, key, entries_max);
+    pub(super) fn sections(&mut self, parent: &Section<'t>, key: &str) -> Vec<Section<'t>> {
+        let described = parent.description.key(key).map(|key| &key.kind);
+        let Some(Kind::Sections { entry, entries_max }) = described else {
+            return Vec::new();
+        };
+        let entries = self.list(parent, key, *entries_max);
         entries
             .into_iter()
-            .filter_map(|(path, value)| self.as_table(path, value, known))
+            .filter_map(|(path, value)| self.as_table(path, value, entry))
             .collect()
     }
 
@@ -235,54 +244,42 @@ impl<'t> Reader<'t> {
     }
 
     /// A list of texts, each of the kind `T`.
-    pub(super) fn texts<T: FromStr>(
-        &mut self,
-        parent: &Section<'t>,
-        key: &str,
-        entries_max: usize,
-        hint: &str,
-    ) -> Vec<T>
+    pub(super) fn texts<T: FromStr>(&mut self, parent: &Section<'t>, key: &str) -> Vec<T>
     where
         T::Err: std::fmt::Display,
     {
-        let entries = self.list(parent, key, entries_max);
+        let described = parent.description.key(key).map(|key| &key.kind);
+        let Some(Kind::Texts { form, entries_max }) = described else {
+            return Vec::new();
+        };
+        let entries = self.list(parent, key, *entries_max);
         entries
             .into_iter()
-            .filter_map(|(path, value)| self.as_text(&path, value, hint))
+            .filter_map(|(path, value)| self.as_text(&path, value, form.hint))
             .collect()
     }
 
     /// A text of the kind `T`, when it is written and right.
-    pub(super) fn text<T: FromStr>(
-        &mut self,
-        section: &Section<'t>,
-        key: &str,
-        hint: &str,
-    ) -> Option<T>
+    pub(super) fn text<T: FromStr>(&mut self, section: &Section<'t>, key: &str) -> Option<T>
     where
         T::Err: std::fmt::Display,
     {
         let (path, value) = self.value(section, key)?;
-        self.as_text(&path, value, hint)
+        self.as_text(&path, value, &section.hint(key))
     }
 
     /// As [`Self::text`]; not to write it is a problem.
-    pub(super) fn needed_text<T: FromStr>(
-        &mut self,
-        section: &Section<'t>,
-        key: &str,
-        hint: &str,
-    ) -> Option<T>
+    pub(super) fn needed_text<T: FromStr>(&mut self, section: &Section<'t>, key: &str) -> Option<T>
     where
         T::Err: std::fmt::Display,
     {
         if section.entry(key).is_none() {
             let path = section.at(key);
-            self.problem(&path, format!("{key:?} is missing"), hint);
+            self.problem(&path, format!("{key:?} is missing"), section.hint(key));
             self.failed.insert(path);
             return None;
         }
-        self.text(section, key, hint)
+        self.text(section, key)
     }
 
     fn as_text<T: FromStr>(
@@ -318,21 +315,19 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A whole number within bounds.
+    /// A whole number within its bounds.
     pub(super) fn number<T: TryFrom<i64>>(
         &mut self,
         section: &Section<'t>,
         key: &str,
-        bounds: std::ops::RangeInclusive<i64>,
-        unit: &str,
     ) -> Option<T> {
+        let described = section.description.key(key).map(|key| &key.kind);
+        let Some(Kind::Number { min, max, .. }) = described else {
+            return None;
+        };
         let (path, value) = self.value(section, key)?;
         let start = value.span().start;
-        let hint = format!(
-            "write a whole number of {unit} from {} to {}",
-            bounds.start(),
-            bounds.end()
-        );
+        let hint = section.hint(key);
         let DeValue::Integer(integer) = value.get_ref() else {
             let reason = format!("a number is wanted here, not {}", kind(value.get_ref()));
             self.fail(&path, start, reason, hint);
@@ -340,7 +335,7 @@ impl<'t> Reader<'t> {
         };
         let number = i64::from_str_radix(integer.as_str(), integer.radix())
             .ok()
-            .filter(|number| bounds.contains(number))
+            .filter(|number| (min..=max).contains(&number))
             .and_then(|number| T::try_from(number).ok());
         if number.is_none() {
             let reason = format!("{} is out of bounds", quote(&integer.to_string()));
@@ -359,12 +354,7 @@ impl<'t> Reader<'t> {
             "true or false is wanted here, not {}",
             kind(value.get_ref())
         );
-        self.fail(
-            &path,
-            value.span().start,
-            reason,
-            "without quotes".to_owned(),
-        );
+        self.fail(&path, value.span().start, reason, section.hint(key));
         None
     }
 

@@ -119,6 +119,7 @@ impl Core {
             MethodId::ConfigRevisions => {
                 read(params).and_then(|p| self.config_revisions(&p)).into()
             }
+            MethodId::ConfigSchema => Ok(lintel_model::config::json_schema()).into(),
             MethodId::DhcpLeasesList => read(params).and_then(|p| self.leases(now, &p)).into(),
             MethodId::DhcpLeasesDelete => read::<LeaseDeleteParams>(params)
                 .and_then(|params| match self.forget(now, params.ip) {

@@ -226,17 +226,7 @@ impl Core {
         let text = match (params.toml, params.config) {
             (Some(toml), None) => toml,
             (None, Some(tree)) => {
-                let config: Config = serde_json::from_value(tree).map_err(|error| {
-                    bad_field(
-                        "config",
-                        &error.to_string(),
-                        "write it as config.show prints it",
-                    )
-                })?;
-                let problems = config.problems();
-                if !problems.is_empty() {
-                    return Err(invalid(problems));
-                }
+                let config = Config::from_json(&tree).map_err(invalid)?;
                 config.to_toml()
             }
             (Some(_), Some(_)) | (None, None) => {
