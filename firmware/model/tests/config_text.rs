@@ -46,7 +46,7 @@ value = "fd00::1"
 [[dns.records]]
 name = "nas"
 type = "CNAME"
-value = "other.lan"
+value = "other.example"
 tll = 5
 "#;
 
@@ -139,12 +139,26 @@ fn values_that_do_not_fit_together_are_refused() {
         ("[dns]\nupstreams = [\"0.0.0.0\"]", "dns.upstreams[0]"),
         ("[dns]\nupstreams = [\"127.0.0.1\"]", "dns.upstreams[0]"),
         (
-            "[[dns.records]]\nname = \"lintel\"\ntype = \"CNAME\"\nvalue = \"x\"",
+            "[[dns.records]]\nname = \"lintel\"\ntype = \"CNAME\"\nvalue = \"example.org\"",
             "dns.records[0].name",
         ),
         (
             "[[dns.records]]\nname = \"x\"\ntype = \"PTR\"\nvalue = \"x\"",
             "dns.records[0].name",
+        ),
+        ("[lan]\ndomain = \"house.local\"", "lan.domain"),
+        ("[lan]\ndomain = \"1.168.192.in-addr.arpa\"", "lan.domain"),
+        (
+            "[[dns.records]]\nname = \"music\"\ntype = \"CNAME\"\nvalue = \"nsa.lan\"\n[[dns.records]]\nname = \"nas\"\ntype = \"A\"\nvalue = \"192.168.1.9\"",
+            "dns.records[0].value",
+        ),
+        (
+            "[[dns.records]]\nname = \"printer\"\ntype = \"CNAME\"\nvalue = \"lintel\"\n[[dhcp.reservations]]\nmac = \"02:00:5e:00:53:01\"\naddress = \"192.168.1.9\"\nname = \"printer\"",
+            "dns.records[0].name",
+        ),
+        (
+            "[[dns.records]]\nname = \"x\"\ntype = \"CNAME\"\nvalue = \"x.lan\"",
+            "dns.records[0].value",
         ),
         ("[system]\nhostname = \"localhost\"", "system.hostname"),
         ("dns = 5", "dns"),
@@ -161,11 +175,45 @@ fn values_that_do_not_fit_together_are_refused() {
 }
 
 #[test]
+fn an_alias_leads_to_a_name_that_is_there() {
+    let alias = |name: &str, value: &str| {
+        format!("[[dns.records]]\nname = \"{name}\"\ntype = \"CNAME\"\nvalue = \"{value}\"\n")
+    };
+    let reserved = "[[dhcp.reservations]]\nmac = \"02:00:5e:00:53:01\"\naddress = \"192.168.1.9\"\nname = \"Printer\"\n";
+    for target in [
+        "lintel",
+        "printer.lan",
+        "PRINTER",
+        "www.example.org.",
+        "lan.example",
+        "b",
+    ] {
+        let text = alias("a", target) + &alias("b", "lintel.lan") + reserved;
+        assert_eq!(found(&text), Vec::<String>::new(), "{target}");
+    }
+    let circle = alias("a", "b") + &alias("b", "c.lan") + &alias("c", "a") + &alias("d", "a");
+    assert_eq!(
+        found(&circle),
+        [
+            "4:9 dns.records[0].value",
+            "8:9 dns.records[1].value",
+            "12:9 dns.records[2].value"
+        ]
+    );
+    // A name that could not be read may be the one that is meant.
+    let unread = alias("a", "b.lan") + &alias("b b", "lintel");
+    assert_eq!(found(&unread), ["6:8 dns.records[1].name"]);
+}
+
+#[test]
 fn the_run_section_is_not_for_a_box() {
     let text = "[run]\ndns_port = 5353\n";
     assert!(Config::parse(text).is_ok());
     let problems = Config::parse_for_box(text).unwrap_err();
     assert_eq!((problems[0].line, problems[0].path.as_str()), (1, "run"));
+    let problems = Config::parse_for_box("[run]\nsandbox = 1\n[lan]\nprot = 2\n").unwrap_err();
+    let paths: Vec<&str> = problems.iter().map(|p| p.path.as_str()).collect();
+    assert_eq!(paths, ["run", "run.sandbox", "lan.prot"]);
 }
 
 #[test]
@@ -209,14 +257,6 @@ sandbox = false
     assert!(config.problems().is_empty());
 }
 
-#[test]
-fn the_factory_configuration_is_the_default() {
-    let factory = include_str!("../../../rootfs-overlay/etc/lintel/config.toml");
-    assert_eq!(factory, Config::default().to_toml());
-    assert_eq!(Config::parse_for_box(factory).unwrap(), Config::default());
-    assert_eq!(Config::parse("").unwrap(), Config::default());
-}
-
 proptest! {
     #[test]
     fn any_text_is_read_without_panic(text in any::<String>()) {
@@ -241,6 +281,8 @@ proptest! {
         let value = toml::Value::String(value).to_string();
         let text = format!("[system]\nhostname = \"{host}\"\n[lan]\naddress = \"10.0.{third}.1/24\"\n[[dns.records]]\nname = \"x\"\ntype = \"TXT\"\nvalue = {value}\n");
         if let Ok(config) = Config::parse(&text) {
+            let tree = serde_json::to_value(&config).unwrap();
+            prop_assert_eq!(Config::from_json(&tree), Ok(config.clone()));
             prop_assert_eq!(Config::parse(&config.to_toml()), Ok(config));
         }
     }

@@ -10,7 +10,7 @@ use crate::names::DOMAIN_OCTETS_MAX;
 use crate::{DomainName, Ipv4Net};
 
 /// Shortest lease, seconds: below, devices talk of nothing else.
-pub(super) const LEASE_S_MIN: u32 = 60;
+const LEASE_S_MIN: u32 = 60;
 /// Shortest lease under `lintel run`, where tests wait for its end, seconds.
 pub(super) const LEASE_S_MIN_RUN: u32 = 2;
 /// Longest lease, seconds: a year.
@@ -200,10 +200,12 @@ fn names(config: &Config, reader: &mut Reader<'_>) {
         );
     }
     let domain = config.lan.domain.as_str();
-    let taken = match domain {
+    let taken = match domain.rsplit('.').next().unwrap_or(domain) {
         "local" => Some("belongs to multicast DNS (RFC 6762)"),
         "localhost" => Some("means the host itself (RFC 6761)"),
-        "arpa" | "in-addr.arpa" | "ip6.arpa" => Some("holds the names of addresses"),
+        "arpa" if domain != "home.arpa" && !domain.ends_with(".home.arpa") => {
+            Some("holds the names of addresses")
+        }
         "onion" | "invalid" => Some("never exists in DNS (RFC 6761, RFC 7686)"),
         _ => None,
     };
@@ -319,14 +321,20 @@ fn records(config: &Config, reader: &mut Reader<'_>) {
             );
         }
     }
-    let box_name = format!("{}.{}", config.system.hostname, config.lan.domain).to_ascii_lowercase();
+    let hosts = hosts(config);
     for (owner, records) in &owners {
         for (position, (index, record)) in records.iter().enumerate() {
             let path = format!("dns.records[{index}].name");
-            let alias = record.rtype == RecordType::CNAME;
-            if alias && (records.len() > 1 || *owner == box_name) {
-                let reason = format!("{owner} has other records, and an alias stands alone");
-                reader.problem(&path, reason, "give the alias another name");
+            if record.rtype == RecordType::CNAME {
+                if records.len() > 1 {
+                    let reason = format!("{owner} has other records, and an alias stands alone");
+                    reader.problem(&path, reason, "give the alias another name");
+                } else if let Some(whose) = hosts.get(owner) {
+                    let reason =
+                        format!("{owner} is the name of {whose}, and an alias stands alone");
+                    reader.problem(&path, reason, "give the alias another name");
+                }
+                alias(config, &owners, &hosts, (owner, *index, record), reader);
             }
             let twin = records[..position]
                 .iter()
@@ -343,11 +351,76 @@ fn records(config: &Config, reader: &mut Reader<'_>) {
 }
 
 fn qualified(record: &RecordConfig, config: &Config) -> String {
-    if record.name.as_str().contains('.') {
-        record.name.to_string()
+    full_name(record.name.as_str(), config)
+}
+
+fn full_name(name: &str, config: &Config) -> String {
+    if name.contains('.') {
+        name.to_ascii_lowercase()
     } else {
-        format!("{}.{}", record.name, config.lan.domain)
+        format!("{name}.{}", config.lan.domain).to_ascii_lowercase()
     }
+}
+
+/// Names that have an address without a record, and whose they are.
+fn hosts(config: &Config) -> BTreeMap<String, String> {
+    let reserved = config.dhcp.reservations.iter().filter_map(|entry| {
+        let name = entry.name.as_ref()?;
+        let whose = format!("the device with {}", entry.mac);
+        Some((full_name(name.as_str(), config), whose))
+    });
+    let own = full_name(config.system.hostname.as_str(), config);
+    reserved
+        .chain([(own, "the box itself".to_owned())])
+        .collect()
+}
+
+type Owners<'c> = BTreeMap<String, Vec<(usize, &'c RecordConfig)>>;
+
+/// An alias must not lead in a circle, nor to a name of the household that nothing here has.
+fn alias(
+    config: &Config,
+    owners: &Owners<'_>,
+    hosts: &BTreeMap<String, String>,
+    (owner, index, record): (&str, usize, &RecordConfig),
+    reader: &mut Reader<'_>,
+) {
+    let path = format!("dns.records[{index}].value");
+    let mut target = alias_target(record, config);
+    // As many steps as there are names: whoever needs more runs in a circle.
+    for _ in 0..=owners.len() {
+        if target == owner {
+            let reason = format!("{owner} is an alias that leads back to itself");
+            reader.problem(&path, reason, "let it lead to a name that has an address");
+            return;
+        }
+        let next = owners.get(&target).and_then(|records| {
+            let aliases = records.iter().map(|(_, record)| *record);
+            aliases.clone().find(|r| r.rtype == RecordType::CNAME)
+        });
+        match next {
+            Some(next) => target = alias_target(next, config),
+            None => break,
+        }
+    }
+    let target = alias_target(record, config);
+    let ours = target
+        .strip_suffix(config.lan.domain.as_str())
+        .is_some_and(|host| host.ends_with('.'));
+    // Names whose entry could not be read are not in the list: one of them may be meant.
+    let whole = reader.read(&["dns.records", "dhcp.reservations", "lan.domain", "system"]);
+    if ours && whole && !owners.contains_key(&target) && !hosts.contains_key(&target) {
+        let reason = format!("nothing here has the name {target}");
+        let hint = "write a name that a record, a reservation or the box has, or reserve an \
+                    address with this name for the device";
+        reader.problem(&path, reason, hint);
+    }
+}
+
+/// What an alias leads to: a name without a dot lives under the household's domain.
+fn alias_target(record: &RecordConfig, config: &Config) -> String {
+    let value = record.value.strip_suffix('.').unwrap_or(&record.value);
+    full_name(value, config)
 }
 
 /// Whether a record's value is of its type.
