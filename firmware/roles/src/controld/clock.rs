@@ -10,6 +10,7 @@ use lintel_api::types::ClockStatus;
 use lintel_ipc::timed::{FromTimed, ToTimed};
 use lintel_model::RoleName;
 use lintel_model::clock::{ClockReport, TIME_SOURCES_MAX};
+use lintel_model::lease::Binding;
 
 use super::core::{Core, Now, Output, bounded_drops};
 
@@ -82,12 +83,22 @@ impl Core {
             "the clock leapt by {by_s} s; {} leases follow it",
             followed.len()
         );
-        let rows: Vec<_> = followed.values().cloned().collect();
-        let stored = self.stored("moving leases with the clock", |store| {
-            store.put_bindings(&rows, now.unix_s)
-        });
-        if stored.is_some() {
-            self.bindings.extend(followed);
+        let rows: Vec<_> = followed
+            .values()
+            .map(|binding| {
+                let held = self.held.get(&binding.address);
+                let held = held.map_or(0, |held| held.saturating_add(by_s));
+                let expires_unix_s = binding.expires_unix_s.max(held);
+                Binding {
+                    expires_unix_s,
+                    ..binding.clone()
+                }
+            })
+            .collect();
+        // Whatever the disk says: a renewal is not held any more then, and writes it.
+        self.bindings.extend(followed);
+        if !rows.is_empty() {
+            self.write(now, &rows);
         }
         if let Some(lease) = &mut self.facts.wan_lease
             && since_start(lease.bound_unix_s)

@@ -218,6 +218,8 @@ pub struct Core {
     pub(super) bindings: BTreeMap<Ipv4Addr, Binding>,
     pub(super) stored_lease: Option<lintel_model::lease::WanLease>,
     pub(super) lease_stored_at: Option<Instant>,
+    /// Until when, Unix seconds, each binding that this process wrote is held on disk.
+    pub(super) held: BTreeMap<Ipv4Addr, u64>,
     pub(super) wan_state: Option<(lintel_model::LinkName, String, String)>,
     pub(super) wan_dropped: Vec<(String, u64)>,
     pub(super) dhcp_dropped: Vec<(String, u64)>,
@@ -321,6 +323,7 @@ impl Core {
             told: BTreeSet::new(),
             looked: false,
             bindings: kept.bindings.into_iter().map(|b| (b.address, b)).collect(),
+            held: BTreeMap::new(),
             stored_lease: wan_lease,
             lease_stored_at: None,
             wan_state: None,
@@ -596,6 +599,7 @@ impl Core {
                     Err(error) => log::error!("no store in memory: {}", startup::sentence(&error)),
                 }
                 self.auth = Auth::new(None, Vec::new(), now);
+                self.held.clear();
                 self.facts.data = state;
                 self.refresh(now);
                 self.dirty("status", now);

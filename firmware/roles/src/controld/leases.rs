@@ -23,6 +23,8 @@ const WAN_SERVERS_MAX: usize = 8;
 /// Least time between two writes of a lease that only got longer: an hour of flash wear saved
 /// costs at most a lease that looks shorter after a power cut.
 const LEASE_WRITE_EVERY: Duration = Duration::from_secs(600);
+/// Most bindings that are held for longer because a flush is due anyway.
+const HELD_ANEW_MAX: usize = 256;
 /// How much longer than configured a binding may last: the clock of dhcpd and ours are read
 /// apart, and a shorter lease time may just have been configured.
 const EXPIRY_SLACK_S: u64 = 24 * 3600;
@@ -39,6 +41,15 @@ fn end_of(lease: &WanLease) -> u64 {
 /// Whether an address is in use by the client it was given to.
 pub(super) fn is_live(binding: &Binding, unix_s: u64) -> bool {
     binding.state == BindingState::Bound && binding.expires_unix_s > unix_s
+}
+
+/// Until when a binding is written to last, Unix seconds.
+fn held_until(binding: &Binding) -> u64 {
+    let lasts = match binding.state {
+        BindingState::Bound => binding.expires_unix_s.saturating_sub(binding.bound_unix_s),
+        BindingState::Released | BindingState::Declined => 0,
+    };
+    binding.expires_unix_s.saturating_add(lasts)
 }
 
 impl Core {
@@ -60,9 +71,7 @@ impl Core {
         if binds.is_empty() {
             return;
         }
-        let done = self.stored("storing bindings", |store| {
-            store.put_bindings(binds.iter().map(|(_, binding)| binding), now.unix_s)
-        });
+        let done = self.hold(now, binds.iter().map(|(_, binding)| binding));
         let mut names_changed = false;
         for (token, binding) in binds {
             if done.is_some() {
@@ -76,6 +85,62 @@ impl Core {
         if names_changed {
             self.dns_changed(now);
         }
+    }
+
+    /// Makes sure that the last of these bindings of each address is on disk, for at least as long
+    /// as it lasts.
+    ///
+    /// What is written lasts twice as long: a renewal that only moves the end is on disk already
+    /// then, and costs no flush. When one costs one all the same, it carries the others that
+    /// renewed since their last. After a power cut a device that left is remembered for one lease
+    /// more, at most. What a process before this one wrote does not count: its times may be of a
+    /// clock that was wrong, and a leap moves only what was written since (`follow_clock`).
+    fn hold<'a>(&mut self, now: Now, bindings: impl Iterator<Item = &'a Binding>) -> Option<()> {
+        let last: BTreeMap<_, _> = bindings.map(|binding| (binding.address, binding)).collect();
+        let new = last.values().filter(|binding| !self.is_held(binding));
+        let mut writes: Vec<Binding> = new.map(|binding| (*binding).clone()).collect();
+        if writes.is_empty() {
+            return Some(());
+        }
+        let renewed = |binding: &&Binding| {
+            let held = self.held.get(&binding.address);
+            held.is_some_and(|held| *held < held_until(binding))
+                && is_live(binding, now.unix_s)
+                && !last.contains_key(&binding.address)
+        };
+        let others = self.bindings.values().filter(renewed).take(HELD_ANEW_MAX);
+        writes.extend(others.cloned());
+        for binding in &mut writes {
+            binding.expires_unix_s = held_until(binding);
+        }
+        self.write(now, &writes)
+    }
+
+    /// Writes bindings as they are.
+    pub(super) fn write(&mut self, now: Now, rows: &[Binding]) -> Option<()> {
+        self.stored("storing bindings", |store| {
+            store.put_bindings(rows, now.unix_s)
+        })?;
+        let ends = rows.iter().map(|row| (row.address, row.expires_unix_s));
+        self.held.extend(ends);
+        Some(())
+    }
+
+    /// Whether the disk says all that matters of a binding already.
+    fn is_held(&self, binding: &Binding) -> bool {
+        let (Some(held), Some(old)) = (
+            self.held.get(&binding.address),
+            self.bindings.get(&binding.address),
+        ) else {
+            return false;
+        };
+        let same = old.mac == binding.mac
+            && old.client_id == binding.client_id
+            && old.host_name == binding.host_name
+            && old.state == binding.state;
+        // An end far beyond is of a longer lease, or of a clock that was ahead.
+        same && binding.state == BindingState::Bound
+            && (binding.expires_unix_s..=held_until(binding)).contains(held)
     }
 
     /// Keeps a binding in memory; tells whether names may have changed with it.
@@ -120,6 +185,7 @@ impl Core {
     pub(super) fn forget(&mut self, now: Now, address: Ipv4Addr) -> Option<bool> {
         let was = self.stored("deleting a lease", |store| store.delete_binding(address))?;
         let was = self.bindings.remove(&address).is_some() || was;
+        self.held.remove(&address);
         if was && self.up.contains(&RoleName::Dhcpd) {
             self.say(Output::Dhcpd(ToDhcpd::Forget { address }));
         }

@@ -145,7 +145,12 @@ fn leases_given_since_the_start_leap_with_the_clock_and_older_ones_do_not() {
         ..young
     };
     let stored = bench.core.store.bindings().unwrap();
-    assert_eq!(stored, std::slice::from_ref(&followed));
+    let lasts = followed.expires_unix_s - followed.bound_unix_s;
+    let held = Binding {
+        expires_unix_s: followed.expires_unix_s + lasts,
+        ..followed.clone()
+    };
+    assert_eq!(stored, [held]);
     assert_eq!(bench.core.bindings[&followed.address], followed);
     assert_eq!(bench.core.bindings[&old.address], old);
     assert_eq!(bench.status().leases.active, 1, "still its own");
@@ -155,4 +160,45 @@ fn leases_given_since_the_start_leap_with_the_clock_and_older_ones_do_not() {
     bench.leap_s -= 1_000;
     bench.pass_ms(1_000);
     assert_eq!(bench.core.store.writes(), writes);
+}
+
+#[test]
+fn a_renewal_by_a_clock_of_the_past_survives_the_leap_and_a_crash() {
+    const LEASE_S: u64 = 3600;
+    let renew = |bench: &mut Bench| {
+        let now = bench.now().unix_s;
+        let binding = Binding {
+            bound_unix_s: now,
+            expires_unix_s: now + LEASE_S,
+            ..super::leases::binding(1, Some("laptop"))
+        };
+        let binding = FromDhcpd::Bind { token: 1, binding };
+        bench.input(Input::Dhcpd(vec![binding]));
+    };
+    let mut before = Bench::settled();
+    before.pass_ms(1_000_000);
+    renew(&mut before);
+    // Without power for a day; the clock goes on from where it was kept.
+    let mut bench = Bench::new(start(), before.core.store);
+    bench.leap_s = 1_100;
+    bench.join_all();
+    bench.pass_ms(5_000);
+    renew(&mut bench);
+    renew(&mut bench);
+    let given = bench.ms;
+    // controld is killed, and timed sets the clock when the next one runs.
+    let mut again = Bench::new(start(), bench.core.store);
+    again.ms = given;
+    again.leap_s = 1_100;
+    again.join_all();
+    again.leap_s += 86_400;
+    again.pass_ms(1_000);
+    let ends = again.core.bindings.values().map(|b| b.expires_unix_s);
+    let told_s = again.now().unix_s + LEASE_S - 2;
+    assert!(ends.clone().all(|end| end >= told_s), "{:?}", ends.max());
+    assert_eq!(again.status().leases.active, 1);
+    let stored = again.core.store.bindings().unwrap();
+    assert!(stored.iter().all(|row| row.expires_unix_s >= told_s));
+    // Nor does each restart make it longer.
+    assert!(stored[0].expires_unix_s <= told_s + 2 * LEASE_S);
 }

@@ -326,6 +326,70 @@ fn a_renewed_lease_is_written_only_when_the_stored_one_would_look_over() {
 }
 
 #[test]
+fn a_renewal_costs_a_write_only_when_the_disk_would_forget_it() {
+    const LEASE_S: u64 = 1000;
+    let mut bench = Bench::settled();
+    let renew = |bench: &mut Bench, n: u8| {
+        let now = bench.now().unix_s;
+        let renewed = Binding {
+            bound_unix_s: now,
+            expires_unix_s: now + LEASE_S,
+            ..binding(n, None)
+        };
+        let before = bench.core.store.writes();
+        bench.input(Input::Dhcpd(vec![bind(1, renewed.clone())]));
+        assert_eq!(durable(bench).last(), Some(&1));
+        let rows = bench.core.store.bindings().unwrap();
+        let row = rows.iter().find(|row| row.address == renewed.address);
+        assert!(row.unwrap().expires_unix_s >= renewed.expires_unix_s);
+        bench.core.store.writes() - before
+    };
+    let mut writes = Vec::new();
+    for _ in 0..6 {
+        for n in 1..4 {
+            writes.push(renew(&mut bench, n));
+        }
+        bench.pass_ms(LEASE_S * 500);
+    }
+    // Three rows once, then three in one flush now and then.
+    assert_eq!(
+        writes,
+        [1, 1, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 3, 0]
+    );
+    // Another client on the address, or one that leaves, is written at once.
+    let mut other = binding(1, Some("other"));
+    let before = bench.core.store.writes();
+    bench.input(Input::Dhcpd(vec![bind(1, other.clone())]));
+    assert!(bench.core.store.writes() > before);
+    let before = bench.core.store.writes();
+    other.state = BindingState::Released;
+    other.expires_unix_s = other.bound_unix_s;
+    bench.input(Input::Dhcpd(vec![bind(1, other.clone())]));
+    assert!(bench.core.store.writes() > before);
+    let rows = bench.core.store.bindings().unwrap();
+    assert!(rows.contains(&other));
+}
+
+#[test]
+fn the_last_word_of_an_address_counts_when_two_come_together() {
+    let mut bench = Bench::settled();
+    let ours = binding(1, Some("laptop"));
+    let stranger = Binding {
+        mac: mac(9),
+        ..ours.clone()
+    };
+    bench.input(Input::Dhcpd(vec![bind(1, ours.clone())]));
+    for (earlier, last) in [(&stranger, &ours), (&ours, &stranger), (&stranger, &ours)] {
+        let both = vec![bind(1, earlier.clone()), bind(2, last.clone())];
+        bench.input(Input::Dhcpd(both));
+        let rows = bench.core.store.bindings().unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].mac, last.mac);
+        assert_eq!(bench.core.bindings[&last.address], *last);
+    }
+}
+
+#[test]
 fn a_lease_kept_over_a_boot_is_offered_while_it_runs() {
     for (age, kept) in [(10, true), (4000, false)] {
         let mut store = Store::memory().unwrap();
