@@ -28,6 +28,18 @@ pub enum Fact {
     Restored,
 }
 
+/// What is noted now and then, and never waited for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Notes<'a> {
+    /// The wall clock's floor, Unix seconds.
+    pub last_time: u64,
+    /// The frequency correction with which the clock runs right, 2^-16 parts per million, where
+    /// it changed.
+    pub drift: Option<i64>,
+    /// The WAN's lease, where it only got longer.
+    pub wan_lease: Option<&'a WanLease>,
+}
+
 impl Fact {
     fn name(self) -> &'static str {
         match self {
@@ -84,19 +96,26 @@ impl Store {
         self.fact(Fact::LastTime)
     }
 
-    /// Stores the wall clock's floor; without a flush of its own.
-    pub fn set_last_time(&mut self, unix_s: u64) -> Result<(), StoreError> {
-        self.unpromised(|db| set(db, Fact::LastTime, Some(&unix_s)))
+    /// Stores what is known anew of these, in one transaction without a flush of its own: a power
+    /// cut may lose the last half minute of it.
+    pub fn note(&mut self, notes: &Notes<'_>) -> Result<(), StoreError> {
+        self.unpromised(|db| {
+            let failed = StoreError::sql("noting the time");
+            let change = db.transaction().map_err(&failed)?;
+            set(&change, Fact::LastTime, Some(&notes.last_time))?;
+            if let Some(drift) = notes.drift {
+                set(&change, Fact::Drift, Some(&drift))?;
+            }
+            if let Some(lease) = notes.wan_lease {
+                set(&change, Fact::WanLease, Some(lease))?;
+            }
+            change.commit().map_err(&failed)
+        })
     }
 
     /// The frequency correction with which the clock ran right, 2^-16 parts per million.
     pub fn drift(&self) -> Result<Option<i64>, StoreError> {
         self.fact(Fact::Drift)
-    }
-
-    /// Stores that correction; without a flush of its own.
-    pub fn set_drift(&mut self, drift: i64) -> Result<(), StoreError> {
-        self.unpromised(|db| set(db, Fact::Drift, Some(&drift)))
     }
 
     pub(crate) fn fact<T: DeserializeOwned>(&self, fact: Fact) -> Result<Option<T>, StoreError> {

@@ -33,7 +33,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub use bindings::BINDINGS_ENTRIES_MAX;
 pub use error::StoreError;
-pub use facts::Fact;
+pub use facts::{Fact, Notes};
 pub use people::{AUDIT_LINES_MAX, AuditLine, SESSIONS_ENTRIES_MAX, SessionRow};
 pub use recovery::{ASIDE_MAX, Restored};
 pub use revisions::{REVISIONS_ENTRIES_MAX, Revision, RevisionDraft, RevisionHead, RevisionState};

@@ -68,7 +68,12 @@ fn everything_reads_back_after_a_reopen() {
         store.mark_revision(2, RevisionState::Failed).unwrap();
         store.put_bindings(&[bound(1, 5), bound(2, 6)], 0).unwrap();
         store.set_password("hash").unwrap();
-        store.set_last_time(1_700_000_001).unwrap();
+        let notes = Notes {
+            last_time: 1_700_000_001,
+            drift: Some(-7),
+            wan_lease: None,
+        };
+        store.note(&notes).unwrap();
         let session = SessionRow {
             token_sha256: [7; 32],
             created_unix_s: 9,
@@ -94,6 +99,7 @@ fn everything_reads_back_after_a_reopen() {
     assert!(!store.delete_binding(Ipv4Addr::new(10, 0, 0, 1)).unwrap());
     assert_eq!(store.password().unwrap().unwrap(), "hash");
     assert_eq!(store.last_time().unwrap(), Some(1_700_000_001));
+    assert_eq!(store.drift().unwrap(), Some(-7));
     assert_eq!(store.sessions().unwrap().len(), 1);
     assert_eq!(store.audit(10).unwrap().len(), 1);
     store.set_password("other").unwrap();

@@ -11,6 +11,7 @@ use lintel_ipc::timed::{FromTimed, ToTimed};
 use lintel_model::RoleName;
 use lintel_model::clock::{ClockReport, TIME_SOURCES_MAX};
 use lintel_model::lease::Binding;
+use lintel_store::Notes;
 
 use super::core::{Core, Now, Output, bounded_drops};
 
@@ -28,7 +29,6 @@ pub(super) struct Clock {
     report: Option<ClockReport>,
     /// For timed's next start.
     drift: Option<i64>,
-    stored_drift: Option<i64>,
     /// Both clocks when they were last looked at.
     last: Option<Now>,
 }
@@ -38,7 +38,6 @@ impl Clock {
         Self {
             report: None,
             drift,
-            stored_drift: drift,
             last: None,
         }
     }
@@ -104,7 +103,7 @@ impl Core {
             && since_start(lease.bound_unix_s)
         {
             lease.bound_unix_s = lease.bound_unix_s.saturating_add(by_s);
-            self.store_wan_lease(now, true);
+            self.note(now);
         }
     }
 
@@ -136,17 +135,21 @@ impl Core {
         self.dirty("status", now);
     }
 
-    /// Keeps the frequency, with the hourly note of the time: not more often, whatever timed says.
-    pub(super) fn note_drift(&mut self) {
-        let Some(drift) = self.clock.drift else {
-            return;
-        };
-        if self.clock.stored_drift != Some(drift)
-            && self
-                .stored("noting the clock's frequency", |s| s.set_drift(drift))
-                .is_some()
-        {
-            self.clock.stored_drift = Some(drift);
+    /// Keeps, now and then and whatever is said in between, what nobody waits for: the time, the
+    /// frequency, and that the WAN's lease got longer.
+    pub(super) fn note(&mut self, now: Now) {
+        let drift = self.clock.drift;
+        let longer = self.facts.wan_lease.clone();
+        let longer = longer.filter(|lease| self.stored_lease.as_ref() != Some(lease));
+        let done = self.stored("noting the time", |store| {
+            store.note(&Notes {
+                last_time: now.unix_s,
+                drift,
+                wan_lease: longer.as_ref(),
+            })
+        });
+        if done.is_some() && longer.is_some() {
+            self.stored_lease = longer;
         }
     }
 

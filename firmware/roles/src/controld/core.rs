@@ -53,8 +53,11 @@ const SERVICES_EVERY: Duration = Duration::from_secs(5);
 /// Between two runs of names to dnsd, and two events of a kind to webd: a thousand devices that
 /// come at once after a power cut are a few messages, not a thousand.
 const CHANGES_EVERY: Duration = Duration::from_millis(200);
-/// Between two notes of the wall clock.
+/// Between two looks at whether the certificate fits the time.
 const TIME_EVERY: Duration = Duration::from_secs(3600);
+/// Between two notes of what nobody waits for. Each costs the flash some forty kilobytes with
+/// all that the file system writes around it; init keeps the clock's floor more often.
+const NOTE_EVERY: Duration = Duration::from_secs(4 * 3600);
 /// Between two tries to write while the storage takes nothing. What serves meanwhile may need no
 /// write for hours, so nothing else would find out that there is room again.
 const WRITE_AGAIN_EVERY: Duration = Duration::from_secs(10);
@@ -217,7 +220,6 @@ pub struct Core {
     looked: bool,
     pub(super) bindings: BTreeMap<Ipv4Addr, Binding>,
     pub(super) stored_lease: Option<lintel_model::lease::WanLease>,
-    pub(super) lease_stored_at: Option<Instant>,
     /// Until when, Unix seconds, each binding that this process wrote is held on disk.
     pub(super) held: BTreeMap<Ipv4Addr, u64>,
     pub(super) wan_state: Option<(lintel_model::LinkName, String, String)>,
@@ -238,6 +240,7 @@ pub struct Core {
     events_due: Option<Instant>,
     event_id: u64,
     time_at: Instant,
+    note_at: Instant,
     /// When to try a write, while the notice says that none is possible.
     write_again_at: Option<Instant>,
     /// When the next snapshot of the database is due.
@@ -322,10 +325,9 @@ impl Core {
             up: BTreeSet::new(),
             told: BTreeSet::new(),
             looked: false,
-            bindings: kept.bindings.into_iter().map(|b| (b.address, b)).collect(),
             held: BTreeMap::new(),
+            bindings: kept.bindings.into_iter().map(|b| (b.address, b)).collect(),
             stored_lease: wan_lease,
-            lease_stored_at: None,
             wan_state: None,
             wan_dropped: Vec::new(),
             dhcp_dropped: Vec::new(),
@@ -343,6 +345,7 @@ impl Core {
             events_due: None,
             event_id: 0,
             time_at: now.mono,
+            note_at: now.mono,
             write_again_at: None,
             snapshot_at: None,
             snapshot_last: None,
@@ -425,8 +428,11 @@ impl Core {
         }
         if self.time_at <= now.mono {
             self.time_at = now.mono + TIME_EVERY;
-            self.note_time(now);
             self.certify(now);
+        }
+        if self.note_at <= now.mono {
+            self.note_at = now.mono + NOTE_EVERY;
+            self.note(now);
         }
         if due(self.snapshot_at) {
             self.take_snapshot(now);
@@ -460,6 +466,7 @@ impl Core {
             self.events_due,
             self.services_at,
             Some(self.time_at),
+            Some(self.note_at),
             self.write_again_at,
             self.snapshot_at,
             init,
@@ -609,8 +616,7 @@ impl Core {
     }
 
     fn stop(&mut self, now: Now) {
-        self.note_time(now);
-        self.store_wan_lease(now, true);
+        self.note(now);
     }
 
     /// Facts or configuration may have changed: resolves anew and tells whom it concerns.
@@ -885,9 +891,9 @@ impl Core {
         };
         if failed(self) && self.write_again_at.is_some_and(|at| at <= now.mono) {
             self.write_again_at = None;
-            self.note_time(now);
+            self.note(now);
             if !failed(self) {
-                self.store_wan_lease(now, true);
+                self.store_wan_lease();
                 self.want_snapshot(now);
                 self.dirty("status", now);
             }
@@ -917,11 +923,6 @@ impl Core {
                 link: None,
             },
         );
-    }
-
-    fn note_time(&mut self, now: Now) {
-        self.stored("noting the time", |store| store.set_last_time(now.unix_s));
-        self.note_drift();
     }
 
     /// From now on each look shall hold these.

@@ -20,9 +20,6 @@ const CLIENT_ID_OCTETS_MAX: usize = 255;
 const WAN_ROUTES_MAX: usize = 64;
 /// Most resolvers or time servers believed of a WAN lease.
 const WAN_SERVERS_MAX: usize = 8;
-/// Least time between two writes of a lease that only got longer: an hour of flash wear saved
-/// costs at most a lease that looks shorter after a power cut.
-const LEASE_WRITE_EVERY: Duration = Duration::from_secs(600);
 /// Most bindings that are held for longer because a flush is due anyway.
 const HELD_ANEW_MAX: usize = 256;
 /// How much longer than configured a binding may last: the clock of dhcpd and ours are read
@@ -253,14 +250,14 @@ impl Core {
                     return;
                 };
                 self.facts.wan_lease = Some(lease);
-                self.store_wan_lease(now, false);
+                self.store_wan_lease();
                 self.refresh(now);
                 self.dirty("wan", now);
             }
             FromWand::Lost { link, reason } => {
                 log::warn!("no lease on {link} any more: {}", clean(&reason));
                 self.facts.wan_lease = None;
-                self.store_wan_lease(now, false);
+                self.store_wan_lease();
                 self.refresh(now);
                 self.dirty("wan", now);
             }
@@ -303,27 +300,18 @@ impl Core {
         self.dirty("wan", now);
     }
 
-    /// Writes the lease when it says something new, or when the stored one would look over long
-    /// before this one is.
-    pub(super) fn store_wan_lease(&mut self, now: Now, at_once: bool) {
+    /// Writes the lease when it says something new. That it only got longer is noted with the
+    /// time.
+    pub(super) fn store_wan_lease(&mut self) {
         let new = self.facts.wan_lease.clone();
-        let write = match (&self.stored_lease, &new) {
-            (None, None) => false,
-            (Some(old), Some(new)) => {
-                let rested = self
-                    .lease_stored_at
-                    .is_none_or(|at| at + LEASE_WRITE_EVERY <= now.mono);
-                let longer = end_of(new).saturating_sub(end_of(old));
-                !same_terms(old, new)
-                    || (at_once && old != new)
-                    || (rested && longer >= u64::from(new.lease_s) / 2)
-            }
-            _ => true,
+        let same = match (&self.stored_lease, &new) {
+            (None, None) => true,
+            (Some(old), Some(new)) => same_terms(old, new),
+            _ => false,
         };
         let store = |store: &mut Store| store.set_wan_lease(new.as_ref());
-        if write && self.stored("storing the WAN lease", store).is_some() {
+        if !same && self.stored("storing the WAN lease", store).is_some() {
             self.stored_lease = new;
-            self.lease_stored_at = Some(now.mono);
         }
     }
 
