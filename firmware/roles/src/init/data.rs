@@ -246,9 +246,19 @@ pub fn kept_clock(dir: &Path) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// Keeps the time, Unix seconds, as a floor for the next boot.
+/// Keeps the time, Unix seconds, as a floor for the next boot. Written over the old one: a dozen
+/// octets lie in one sector, which is written whole or not, and the file system has nothing to
+/// note about it.
 pub fn keep_clock(dir: &Path, unix_s: u64) -> io::Result<()> {
-    replace(dir, "clock", format!("{unix_s}\n").as_bytes())
+    let text = format!("{unix_s:020}\n");
+    let path = dir.join("clock");
+    match File::options().write(true).open(&path) {
+        Ok(file) if file.metadata()?.len() == text.len() as u64 => {
+            file.write_all_at(text.as_bytes(), 0)?;
+            file.sync_data()
+        }
+        _ => replace(dir, "clock", text.as_bytes()),
+    }
 }
 
 /// Writes a file anew so that a power cut leaves the old one or the new one.

@@ -12,8 +12,10 @@ use lintel_model::RoleName;
 pub const FILE_BYTES_MAX: u64 = 512 << 10;
 /// Files kept beside the one that is written.
 pub const OLD_FILES_MAX: u32 = 3;
-/// Lines wait this long in memory: a write per line would wear flash out in a few years.
-pub const FLUSH_EVERY: Duration = Duration::from_secs(120);
+/// Lines wait in memory for the next full hour of the uptime, when the clock's floor is written
+/// too: a write costs the file system's journal as much as thirty lines. A power cut loses what
+/// waits, unless an error came after it.
+pub const FLUSH_EVERY: Duration = Duration::from_secs(3600);
 /// An error is written this soon, with what came before it.
 pub const FLUSH_AFTER_ERROR: Duration = Duration::from_secs(5);
 /// What waits is bounded by this many octets.
@@ -56,7 +58,8 @@ impl LogFiles {
         let due = if line.level == "error" || self.waiting.len() > WAITING_BYTES_MAX {
             now + FLUSH_AFTER_ERROR
         } else {
-            now + FLUSH_EVERY
+            let hours = now.as_secs() / FLUSH_EVERY.as_secs() + 1;
+            Instant::from_secs(hours * FLUSH_EVERY.as_secs())
         };
         self.flush_at = Some(self.flush_at.map_or(due, |at| at.min(due)));
     }
@@ -169,7 +172,7 @@ mod tests {
         let mut files = LogFiles::new(&dir);
         let now = Instant::from_secs(1);
         files.push(now, &line("info", "one".to_owned()));
-        assert_eq!(files.timeout(), Some(now + FLUSH_EVERY));
+        assert_eq!(files.timeout(), Some(Instant::from_secs(3600)));
         files.push(now, &line("error", "two".to_owned()));
         assert_eq!(files.timeout(), Some(now + FLUSH_AFTER_ERROR));
         files.flush().unwrap();
