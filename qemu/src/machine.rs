@@ -140,7 +140,8 @@ impl Machine {
             let logged = "driver=blklogwrites,node-name=disk,file=kept,log=log";
             command.args(["-blockdev", logged]);
             // QEMU 7.2 may log a request to write zeros in two places.
-            let device = "virtio-blk-pci,drive=disk,write-zeroes=off,discard=off";
+            let device =
+                "virtio-blk-pci,drive=disk,write-zeroes=off,discard=off,physical_block_size=4096";
             command.args(["-device", device]);
         } else if let Some(disk) = disk {
             let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());

@@ -4,14 +4,20 @@
 //! machine's disk is behind QEMU's `blklogwrites`, which notes each write and each flush in the
 //! format of Linux' dm-log-writes (Documentation/admin-guide/device-mapper/log-writes.rst), and
 //! [`cut`] writes onto the disk of before what a real one would hold: all that came before the
-//! last flush, and of the rest, sector by sector, what chance lets through.
+//! last flush, and of the rest, piece by piece, what chance lets through.
+//!
+//! A piece is 4 KiB: flash has pages of that size or more, and ext4 has to rely on it, since its
+//! superblock lies in two sectors and is written in place. Torn by single sectors, a cut during a
+//! start left an invalid superblock, which Linux refuses to mount.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// What every disk writes whole.
+/// The unit of the log and of the disk's addresses.
 pub const SECTOR_BYTES: u64 = 512;
+/// What the disk writes whole, sectors.
+const PIECE_SECTORS: u64 = 8;
 
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
@@ -25,8 +31,8 @@ pub enum Unflushed {
     Lost,
     /// All, in order, up to some write, which may be torn.
     Prefix,
-    /// Each sector or not, as in a disk that orders its cache by place.
-    Sectors,
+    /// Each piece or not, as in a disk that orders its cache by place.
+    Pieces,
     /// Each write whole or not.
     Writes,
 }
@@ -124,29 +130,33 @@ pub fn cut(disk: &Path, log: &Path, from: usize, lying: bool, chance: &mut Chanc
         0 => Unflushed::Lost,
         1 => Unflushed::Prefix,
         2 => Unflushed::Writes,
-        _ => Unflushed::Sectors,
+        _ => Unflushed::Pieces,
     };
     let mut left = match mode {
         Unflushed::Lost => 0,
         Unflushed::Prefix => chance.below(rest.iter().map(|entry| entry.sectors).sum::<u64>() + 1),
-        Unflushed::Sectors | Unflushed::Writes => u64::MAX,
+        Unflushed::Pieces | Unflushed::Writes => u64::MAX,
     };
     for entry in rest {
         cut.unflushed += entry.sectors;
         let whole = chance.below(2) == 0;
-        for sector in 0..entry.sectors {
+        let mut begin = 0;
+        while begin < entry.sectors {
+            let piece = PIECE_SECTORS - (entry.sector + begin) % PIECE_SECTORS;
+            let end = (begin + piece).min(entry.sectors);
             let kept = entry.flags & FUA != 0
                 || match mode {
                     Unflushed::Lost | Unflushed::Prefix => left > 0,
-                    Unflushed::Sectors => chance.below(2) == 0,
+                    Unflushed::Pieces => chance.below(2) == 0,
                     Unflushed::Writes => whole,
                 };
-            left = left.saturating_sub(1);
+            left = left.saturating_sub(end - begin);
             if kept {
-                write(&disk, &log, entry, sector..sector + 1);
+                write(&disk, &log, entry, begin..end);
             } else {
-                cut.lost += 1;
+                cut.lost += end - begin;
             }
+            begin = end;
         }
     }
     Some(cut)

@@ -145,6 +145,9 @@ pub(crate) fn empty_data(bytes: u64, beside: &Path) -> Result<Vec<u8>, XtaskErro
                 "-F",
                 "-L",
                 "lintel-data",
+                // Flash writes no less at a time, and a superblock must not be torn by a power cut.
+                "-b",
+                "4096",
                 "-m",
                 "0",
                 "-J",
