@@ -14,6 +14,10 @@ pub mod types;
 pub use method::{Access, Lookup, Method, MethodId, Param, ParamKind, Place, Verb};
 pub use table::METHODS;
 
+/// The table as an OpenAPI 3.1 document. It is kept in the tree, so that a change of the interface
+/// is seen as one; a test holds it to the table and says how to make it anew.
+pub const OPENAPI: &str = include_str!("../openapi.json");
+
 /// The method with this name (`dhcp.leases.list`).
 pub fn by_name(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.name == name)
@@ -102,7 +106,8 @@ mod tests {
             assert!(method.name.split('.').all(clean), "{name}");
             for part in method.path.trim_start_matches('/').split('/') {
                 let inner = part.strip_prefix('{').and_then(|p| p.strip_suffix('}'));
-                assert!(clean(inner.unwrap_or(part)), "{name}: {part}");
+                let bare = inner.unwrap_or(part).trim_end_matches(".json");
+                assert!(clean(bare), "{name}: {part}");
                 if let Some(inner) = inner {
                     let param = method.param(inner).expect("declared");
                     assert_eq!(param.place, Place::Path, "{name}: {inner}");

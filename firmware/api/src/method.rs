@@ -1,5 +1,6 @@
 //! What a row of the table holds, and how HTTP paths and words meet it.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
@@ -35,6 +36,7 @@ pub enum MethodId {
     AuthSetup,
     AuthLogin,
     AuthLogout,
+    Openapi,
 }
 
 /// One method.
@@ -58,6 +60,8 @@ pub struct Method {
     pub path: &'static str,
     /// Parameters.
     pub params: &'static [Param],
+    /// Status codes of its own refusals, beside those that [`Method::refusals`] adds.
+    pub refuses: &'static [u16],
 }
 
 /// Who may call a method. Root of the box, through the control socket, may call all.
@@ -117,6 +121,10 @@ pub enum ParamKind {
     Text,
     /// A whole number, zero or more.
     Number,
+    /// A whole number from 1 to this.
+    Count(u32),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// `true` or `false`; in texts also `1` and `0`.
     Flag,
     /// An IPv4 address.
@@ -155,10 +163,40 @@ pub enum Lookup<'p> {
     NotFound,
 }
 
+/// What any request can meet before a method is asked: malformed (400), late (408), for another
+/// host (421), a head over its bound (431), something of ours that broke (500), HTTP that is not
+/// spoken here (417, 501, 505), a box that is busy or just starting (503).
+const ALWAYS: [u16; 9] = [400, 408, 417, 421, 431, 500, 501, 503, 505];
+
 impl Method {
     /// The parameter with this key.
     pub fn param(&self, name: &str) -> Option<&'static Param> {
         self.params.iter().find(|param| param.name == name)
+    }
+
+    /// Every status code with which a call over HTTP can be refused, in order. What is not here
+    /// is not answered: the application checks it in debug builds.
+    pub fn refusals(&self) -> BTreeSet<u16> {
+        let mut all = BTreeSet::from(ALWAYS);
+        all.extend(self.refuses);
+        if self.verb != Verb::Get {
+            // Another site's page; a body without a length, too large, of another type.
+            all.extend([403, 411, 413, 415]);
+        }
+        if self.access != Access::Open {
+            all.insert(403);
+        }
+        if matches!(self.access, Access::Login | Access::Diagnosis) {
+            all.insert(401);
+        }
+        if !self.params.is_empty() {
+            all.insert(422);
+        }
+        if self.changes {
+            // No room to store it, or no storage.
+            all.insert(507);
+        }
+        all
     }
 
     /// The path's parameters when `path` is this method's. A segment that stands for a
@@ -182,26 +220,68 @@ impl Method {
 impl Param {
     /// The typed value of a text from a path, a query or a command line. The error says what
     /// would be right.
-    pub fn parse(&self, text: &str) -> Result<Value, &'static str> {
+    pub fn parse(&self, text: &str) -> Result<Value, String> {
+        let wanted = || self.kind.wanted();
         match self.kind {
             ParamKind::Text => Ok(Value::from(text)),
-            ParamKind::Number => text
-                .parse::<u64>()
-                .map(Value::from)
-                .map_err(|_| "write a whole number"),
+            ParamKind::Number => text.parse::<u64>().map(Value::from).map_err(|_| wanted()),
+            ParamKind::Count(max) => match text.parse::<u32>() {
+                Ok(n) if (1..=max).contains(&n) => Ok(Value::from(n)),
+                _ => Err(wanted()),
+            },
+            ParamKind::OneOf(words) if words.contains(&text) => Ok(Value::from(text)),
+            ParamKind::OneOf(_) => {
+                let text: String = text.chars().take(32).collect();
+                Err(format!("there is no {text:?}: {}", wanted()))
+            }
             ParamKind::Flag => match text {
                 "1" | "true" | "yes" | "" => Ok(Value::from(true)),
                 "0" | "false" | "no" => Ok(Value::from(false)),
-                _ => Err("write true or false"),
+                _ => Err(wanted()),
             },
             ParamKind::Ipv4 => text
                 .parse::<Ipv4Addr>()
                 .map(|ip| Value::from(ip.to_string()))
-                .map_err(|_| "write an IPv4 address such as 192.168.1.20"),
+                .map_err(|_| wanted()),
             ParamKind::Object => match serde_json::from_str(text) {
                 Ok(Value::Object(map)) => Ok(Value::Object(map)),
-                _ => Err("write a JSON object"),
+                _ => Err(wanted()),
             },
+        }
+    }
+
+    /// Whether a JSON value is what this parameter holds; the error says what would be right.
+    pub fn check(&self, value: &Value) -> Result<(), String> {
+        let fits = match (self.kind, value) {
+            (ParamKind::Text, Value::String(_))
+            | (ParamKind::Flag, Value::Bool(_))
+            | (ParamKind::Object, Value::Object(_)) => true,
+            (ParamKind::Number, Value::Number(n)) => n.is_u64(),
+            (ParamKind::Count(max), Value::Number(n)) => n
+                .as_u64()
+                .is_some_and(|n| (1..=u64::from(max)).contains(&n)),
+            (ParamKind::OneOf(words), Value::String(text)) => words.contains(&text.as_str()),
+            (ParamKind::Ipv4, Value::String(text)) => text.parse::<Ipv4Addr>().is_ok(),
+            _ => false,
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(self.kind.wanted())
+        }
+    }
+}
+
+impl ParamKind {
+    fn wanted(self) -> String {
+        match self {
+            Self::Text => "write a text".to_owned(),
+            Self::Number => "write a whole number".to_owned(),
+            Self::Count(max) => format!("write a whole number from 1 to {max}"),
+            Self::OneOf(words) => format!("write one of {}", words.join(", ")),
+            Self::Flag => "write true or false".to_owned(),
+            Self::Ipv4 => "write an IPv4 address such as 192.168.1.20".to_owned(),
+            Self::Object => "write a JSON object".to_owned(),
         }
     }
 }

@@ -1,6 +1,14 @@
 //! The rows.
 
 use crate::method::{Access, Method, MethodId, Param, ParamKind, Place, Verb};
+use crate::types::{LOG_LINES_MAX, PAGE_ENTRIES_MAX};
+
+/// Roles that can be restarted.
+const ROLES: [&str; 7] = ["netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd"];
+/// Whose log can be read.
+const LOGS: [&str; 9] = [
+    "all", "init", "netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd",
+];
 
 const fn param(
     name: &'static str,
@@ -20,7 +28,7 @@ const fn param(
 
 const LIMIT: Param = param(
     "limit",
-    ParamKind::Number,
+    ParamKind::Count(PAGE_ENTRIES_MAX),
     Place::Query,
     false,
     "most entries in this answer (default 100, at most 1000)",
@@ -66,6 +74,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/health",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::Status,
@@ -77,6 +86,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/status",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::SystemInfo,
@@ -88,6 +98,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/system/info",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::SystemReboot,
@@ -99,6 +110,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Post,
         path: "/api/system/reboot",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::SystemPoweroff,
@@ -110,6 +122,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Post,
         path: "/api/system/poweroff",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::SystemDataReset,
@@ -127,6 +140,7 @@ pub const METHODS: &[Method] = &[
             true,
             "the words «erase everything»",
         )],
+        refuses: &[],
     },
     Method {
         id: MethodId::ServicesStatus,
@@ -138,6 +152,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/services/status",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::ServicesRestart,
@@ -150,11 +165,12 @@ pub const METHODS: &[Method] = &[
         path: "/api/services/{name}/restart",
         params: &[param(
             "name",
-            ParamKind::Text,
+            ParamKind::OneOf(&ROLES),
             Place::Path,
             true,
-            "netd, controld, wand, dhcpd, dnsd, timed or webd",
+            "the role",
         )],
+        refuses: &[],
     },
     Method {
         id: MethodId::NetworkInfo,
@@ -166,6 +182,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/network/info",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::NetworkInterfaces,
@@ -177,6 +194,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/network/interfaces",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::ConfigShow,
@@ -194,6 +212,7 @@ pub const METHODS: &[Method] = &[
             false,
             "a stored revision in place of the one in force",
         )],
+        refuses: &[404],
     },
     Method {
         id: MethodId::ConfigApply,
@@ -222,6 +241,7 @@ pub const METHODS: &[Method] = &[
                 "only say what would be done",
             ),
         ],
+        refuses: &[409],
     },
     Method {
         id: MethodId::ConfigValidate,
@@ -233,6 +253,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Post,
         path: "/api/config/validate",
         params: &[TOML, CONFIG],
+        refuses: &[],
     },
     Method {
         id: MethodId::ConfigRevisions,
@@ -244,6 +265,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/config/revisions",
         params: &[LIMIT, CURSOR],
+        refuses: &[],
     },
     Method {
         id: MethodId::ConfigSchema,
@@ -255,6 +277,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/config/schema",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::DhcpLeasesList,
@@ -266,6 +289,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/dhcp/leases",
         params: &[LIMIT, CURSOR],
+        refuses: &[],
     },
     Method {
         id: MethodId::DhcpLeasesDelete,
@@ -283,6 +307,7 @@ pub const METHODS: &[Method] = &[
             true,
             "address of the lease",
         )],
+        refuses: &[404],
     },
     Method {
         id: MethodId::DnsRecordsList,
@@ -294,6 +319,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/dns/records",
         params: &[LIMIT, CURSOR],
+        refuses: &[],
     },
     Method {
         id: MethodId::DnsStatistics,
@@ -305,6 +331,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/dns/statistics",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::DnsFlush,
@@ -316,6 +343,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Post,
         path: "/api/dns/flush",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::NtpStatus,
@@ -327,6 +355,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/ntp/status",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::NtpSources,
@@ -338,6 +367,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/ntp/sources",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::LogsServices,
@@ -351,19 +381,20 @@ pub const METHODS: &[Method] = &[
         params: &[
             param(
                 "name",
-                ParamKind::Text,
+                ParamKind::OneOf(&LOGS),
                 Place::Path,
                 true,
                 "a role's name, or all",
             ),
             param(
                 "lines",
-                ParamKind::Number,
+                ParamKind::Count(LOG_LINES_MAX),
                 Place::Query,
                 false,
                 "most lines (default 100, at most 1000)",
             ),
         ],
+        refuses: &[],
     },
     Method {
         id: MethodId::AuthStatus,
@@ -375,6 +406,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Get,
         path: "/api/auth/status",
         params: &[],
+        refuses: &[],
     },
     Method {
         id: MethodId::AuthSetup,
@@ -386,6 +418,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Post,
         path: "/api/auth/setup",
         params: &[PASSWORD],
+        refuses: &[409],
     },
     Method {
         id: MethodId::AuthLogin,
@@ -397,6 +430,7 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Post,
         path: "/api/auth/login",
         params: &[PASSWORD],
+        refuses: &[401, 409, 429],
     },
     Method {
         id: MethodId::AuthLogout,
@@ -408,5 +442,18 @@ pub const METHODS: &[Method] = &[
         verb: Verb::Post,
         path: "/api/auth/logout",
         params: &[],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::Openapi,
+        name: "openapi",
+        aliases: &[],
+        summary: "This interface as an OpenAPI document",
+        access: Access::Open,
+        changes: false,
+        verb: Verb::Get,
+        path: "/api/openapi.json",
+        params: &[],
+        refuses: &[],
     },
 ];

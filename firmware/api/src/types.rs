@@ -30,15 +30,18 @@ pub const RESET_CONFIRM: &str = "erase everything";
 
 /// No parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NoParams {}
 
 /// A done thing that has nothing to tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Done {}
 
 /// Part of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PageParams {
     /// Most entries wanted.
@@ -51,6 +54,7 @@ pub struct PageParams {
 
 /// Part of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Page<T> {
     /// The entries.
     pub items: Vec<T>,
@@ -61,6 +65,7 @@ pub struct Page<T> {
 
 /// `health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Health {
     /// `up`.
     pub status: String,
@@ -68,6 +73,7 @@ pub struct Health {
 
 /// `status`: what the first page and `lintel status` show.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// The box.
     pub system: SystemInfo,
@@ -91,6 +97,7 @@ pub struct Status {
 
 /// `system.info`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SystemInfo {
     /// The box's own name.
     pub hostname: String,
@@ -119,6 +126,7 @@ pub struct SystemInfo {
 
 /// The wall clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClockStatus {
     /// What it says.
     pub unix_s: u64,
@@ -137,6 +145,7 @@ pub struct ClockStatus {
 
 /// Main memory, as in /proc/meminfo.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Memory {
     /// `MemTotal`.
     pub total_kib: u64,
@@ -146,6 +155,7 @@ pub struct Memory {
 
 /// The way to the internet.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WanStatus {
     /// `off`, `detect` or `dhcp`.
     pub mode: String,
@@ -171,8 +181,10 @@ pub struct WanStatus {
 
 /// The household's network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LanStatus {
     /// The box's address and the network.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub address: Ipv4Net,
     /// The household's domain.
     pub domain: String,
@@ -185,6 +197,7 @@ pub struct LanStatus {
 
 /// A port of the LAN.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PortStatus {
     /// The link.
     pub link: LinkName,
@@ -194,6 +207,7 @@ pub struct PortStatus {
 
 /// Leases in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LeaseCounts {
     /// Bound and not over.
     pub active: u32,
@@ -208,6 +222,7 @@ pub struct LeaseCounts {
 
 /// `services.status`: one role.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Service {
     /// The role.
     pub name: RoleName,
@@ -231,6 +246,7 @@ pub struct Service {
 
 /// The configuration in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigStatus {
     /// Its revision; absent while the box runs without its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,6 +262,7 @@ pub struct ConfigStatus {
 
 /// How the kernel stands to the plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KernelStatus {
     /// It holds what is desired.
     pub converged: bool,
@@ -261,6 +278,7 @@ pub struct KernelStatus {
 
 /// `network.info`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NetworkInfo {
     /// The way to the internet.
     pub wan: WanStatus,
@@ -272,6 +290,7 @@ pub struct NetworkInfo {
 
 /// `network.interfaces`: one link.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Interface {
     /// The link.
     #[serde(flatten)]
@@ -285,6 +304,7 @@ pub struct Interface {
 
 /// `services.restart`, and the role part of `logs.services`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServiceParams {
     /// The role.
@@ -293,6 +313,7 @@ pub struct ServiceParams {
 
 /// `logs.services`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LogParams {
     /// The role, or `all`.
@@ -304,6 +325,7 @@ pub struct LogParams {
 
 /// `logs.services`: one line, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogEntry {
     /// Milliseconds since boot.
     pub uptime_ms: u64,
@@ -319,6 +341,7 @@ pub struct LogEntry {
 
 /// `config.show`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfigShowParams {
     /// A stored revision in place of the one in force.
@@ -328,6 +351,7 @@ pub struct ConfigShowParams {
 
 /// `config.show`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigShown {
     /// Its revision; absent for the fail-secure configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -346,6 +370,7 @@ pub struct ConfigShown {
 
 /// `config.validate` and `config.apply`: exactly one of `toml` and `config`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfigParams {
     /// As TOML.
@@ -364,6 +389,7 @@ pub struct ConfigParams {
 
 /// `config.validate`, when nothing is wrong. What is wrong comes as a problem with `errors`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigValid {
     /// What the householder should know about it all the same.
     pub notices: Vec<Notice>,
@@ -371,6 +397,7 @@ pub struct ConfigValid {
 
 /// `config.apply`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigApplied {
     /// The revision made; with `dry_run` and for an unchanged text, the one in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -391,6 +418,7 @@ pub struct ConfigApplied {
 
 /// One step in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlannedStep {
     /// Why, for the householder.
     pub reason: String,
@@ -400,6 +428,7 @@ pub struct PlannedStep {
 
 /// `config.revisions`: one revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RevisionInfo {
     /// Its number, from 1.
     pub revision: u64,
@@ -417,6 +446,7 @@ pub struct RevisionInfo {
 
 /// `dhcp.leases.list`: one lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Lease {
     /// The address.
     pub ip: Ipv4Addr,
@@ -439,6 +469,7 @@ pub struct Lease {
 
 /// `dhcp.leases.delete`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LeaseDeleteParams {
     /// The address.
@@ -447,6 +478,7 @@ pub struct LeaseDeleteParams {
 
 /// `dns.records.list`: one record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DnsRecord {
     /// Owner name.
     pub name: String,
@@ -464,6 +496,7 @@ pub struct DnsRecord {
 
 /// `dns.statistics`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DnsCounters {
     /// Questions taken.
     pub queries: u64,
@@ -487,6 +520,7 @@ pub struct DnsCounters {
 
 /// `system.data.reset`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ResetParams {
     /// [`RESET_CONFIRM`], letter by letter.
@@ -495,6 +529,7 @@ pub struct ResetParams {
 
 /// `auth.setup` and `auth.login`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PasswordParams {
     /// The password.
@@ -509,6 +544,7 @@ impl std::fmt::Debug for PasswordParams {
 
 /// `auth.status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuthStatus {
     /// A password is set.
     pub claimed: bool,

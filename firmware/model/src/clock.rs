@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the clock stands. Times are nanoseconds, frequencies parts per billion.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClockReport {
     /// Whether the clock follows time sources.
     pub synchronised: bool,
@@ -43,6 +44,7 @@ pub struct ClockReport {
 
 /// One time source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TimeSource {
     /// Address and port.
     pub address: SocketAddr,

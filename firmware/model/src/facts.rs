@@ -32,6 +32,7 @@ pub struct Facts {
 
 /// Whether promises can be kept on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum DataState {
     /// Mounted and the database opened.
@@ -46,6 +47,7 @@ pub enum DataState {
 
 /// Something the householder should know, found while planning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Notice {
     /// Stable name, for tests and translations (`wan-overlaps-lan`).
     pub code: NoticeCode,
@@ -60,6 +62,7 @@ pub struct Notice {
 
 /// What a notice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum NoticeCode {
     /// The provider's network overlaps the LAN's.
@@ -88,6 +91,7 @@ pub enum NoticeCode {
 
 /// How bad a notice is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// For the record.

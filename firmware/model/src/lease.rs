@@ -33,6 +33,7 @@ pub struct Binding {
 
 /// The life of a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BindingState {
     /// Acknowledged and, until its end, the client's own.
@@ -46,6 +47,7 @@ pub enum BindingState {
 
 /// The lease of the WAN link (RFC 2131 section 4.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WanLease {
     /// Link it was taken on.
     pub link: LinkName,
@@ -69,6 +71,7 @@ pub struct WanLease {
     pub mtu: Option<u16>,
     /// Classless routes (option 121): destination and router.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<(String, Ipv4Addr)>"))]
     pub routes: Vec<(crate::Ipv4Net, Ipv4Addr)>,
     /// Server identifier (option 54).
     pub server: Ipv4Addr,

@@ -67,6 +67,7 @@ macro_rules! text_newtype {
 
 /// Name of a network link, as in `ip link` (`eth0`, `br-lan`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct LinkName(String);
 text_newtype!(LinkName);
@@ -88,6 +89,7 @@ impl FromStr for LinkName {
 
 /// One DNS label that may name a host (RFC 1123 section 2.1).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct HostName(String);
 text_newtype!(HostName);
@@ -105,6 +107,7 @@ impl FromStr for HostName {
 
 /// A domain name in text form, lower case, without the final dot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct DomainName(String);
 text_newtype!(DomainName);
@@ -133,6 +136,7 @@ fn is_label(text: &str, underscore: bool) -> bool {
 
 /// A 48-bit Ethernet address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct MacAddr(pub [u8; 6]);
 

@@ -28,6 +28,7 @@ pub struct ObservedState {
 
 /// A link as the kernel tells it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LinkStatus {
     /// Its name.
     pub name: LinkName,
@@ -59,6 +60,7 @@ pub struct LinkStatus {
 
 /// Something that stands in the kernel's network state and is not ours.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ForeignObject {
     /// `nft table`, `route`, `address`.
     pub kind: String,

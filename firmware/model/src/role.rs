@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A role of the binary. init spawns every other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RoleName {
     /// PID 1: supervises, mounts, reboots.

@@ -70,7 +70,7 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         MethodId::AuthSetup => "The password is set.\n".to_owned(),
         MethodId::AuthLogin => "The password is right.\n".to_owned(),
         MethodId::AuthLogout => "Done.\n".to_owned(),
-        MethodId::AuthStatus | MethodId::ConfigSchema => return None,
+        MethodId::AuthStatus | MethodId::ConfigSchema | MethodId::Openapi => return None,
     })
 }
 

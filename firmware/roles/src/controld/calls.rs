@@ -150,6 +150,8 @@ impl Core {
             MethodId::AuthSetup => self.auth_setup(now, params),
             MethodId::AuthLogin => self.auth_login(now, caller, params),
             MethodId::AuthLogout => self.auth_logout(caller),
+            // webd has the text itself; this is for the command line.
+            MethodId::Openapi => Outcome::Now(openapi()),
         }
     }
 
@@ -452,6 +454,13 @@ impl Core {
             }),
         }
     }
+}
+
+fn openapi() -> Result<Value, Problem> {
+    serde_json::from_str(lintel_api::OPENAPI).map_err(|error| {
+        log::error!("the OpenAPI document: {error}");
+        problem(500, "internal", "The document cannot be read", "")
+    })
 }
 
 /// A problem of RFC 9457.

@@ -150,6 +150,21 @@ fn rest_names_every_wrong_field_and_passes_the_rest_on() {
 }
 
 #[test]
+fn the_interface_describes_itself() {
+    let house = House::new();
+    let answer = curl(&[&house.url("/api/openapi.json")]);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let document: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    for method in lintel_api::METHODS {
+        let verb = method.verb.as_str().to_lowercase();
+        let operation = &document["paths"][method.path][verb];
+        assert_eq!(operation["operationId"], method.name);
+    }
+}
+
+#[test]
 fn with_failed_storage_there_is_diagnosis_and_reset_only() {
     let house = House::new();
     house.know(|known| {
