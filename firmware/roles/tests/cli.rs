@@ -20,10 +20,14 @@ use lintel_rt::role::RoleContext;
 use netns_tests::{until, until_some};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pty::Pty;
 use serde_json::Value;
 
 /// A loaded machine of two cores does nothing in less.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+#[path = "pty/mod.rs"]
+mod pty;
 
 const CONFIG: &str = "[system]\nhostname = \"attic\"\n[wan]\nport = \"eth9\"\n";
 
@@ -58,7 +62,7 @@ fn supervise(dir: &Path) -> ExitCode {
 }
 
 fn all_tests(filter: Option<&str>) -> ExitCode {
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 11] = [
         (
             "a_box_that_is_not_there_is_told",
             a_box_that_is_not_there_is_told,
@@ -82,6 +86,9 @@ fn all_tests(filter: Option<&str>) -> ExitCode {
             "noise_on_the_socket_disturbs_nobody",
             noise_on_the_socket_disturbs_nobody,
         ),
+        ("bash_and_zsh_complete", bash_and_zsh_complete),
+        ("fish_completes", fish_completes),
+        ("tables_fit_the_terminal", tables_fit_the_terminal),
     ];
     let threads: Vec<_> = tests
         .into_iter()
@@ -249,6 +256,101 @@ fn noise_on_the_socket_disturbs_nobody() {
     });
 }
 
+/// In a terminal, with the Tab key.
+fn bash_and_zsh_complete() {
+    for (shell, begin) in [
+        (
+            &["bash", "--norc", "--noprofile", "-i"][..],
+            "source <(lintel completion bash)",
+        ),
+        (
+            &["zsh", "-f", "-i"],
+            "autoload -U compinit && compinit -u -D && source <(lintel completion zsh)",
+        ),
+    ] {
+        let dir = Dir::new();
+        let path = dir.with_lintel();
+        std::fs::write(dir.0.join("new.toml"), "").unwrap();
+        let mut pty = Pty::start(100, shell, &[("PATH", &path)]);
+        pty.expect("ready> ");
+        pty.send(&format!("cd {}\n", dir.0.display()));
+        pty.expect("ready> ");
+        pty.send(&format!("{begin}; echo done$?\n"));
+        pty.expect("done0");
+        pty.expect("ready> ");
+        // Each word is asked for by its start. The line is echoed in place of being run: on the
+        // screen it stands in pieces, as each shell redraws it.
+        pty.send("lintel serv\tre\tdn\t\x01echo \n");
+        pty.expect("\nlintel services restart dnsd\n");
+        pty.send("lintel config app\tnew\t--dr\t\x01echo \n");
+        pty.expect("\nlintel config apply new.toml --dry-run\n");
+        pty.send("lintel dns \t\t");
+        let list = pty.expect("statistics");
+        assert!(list.contains("flush") && list.contains("records"), "{list}");
+        pty.send("\x15lintel completion f\t | head -1\n");
+        pty.expect("# fish completion");
+        pty.send("exit\n");
+        assert_eq!(pty.end(), 0);
+    }
+}
+
+fn fish_completes() {
+    let dir = Dir::new();
+    std::fs::write(dir.0.join("new.toml"), "").unwrap();
+    let complete = |line: &str| {
+        let script = format!("lintel completion fish | source; complete -C '{line}'");
+        let out = Command::new("fish")
+            .args(["--no-config", "-c", &script])
+            .env("PATH", dir.with_lintel())
+            .current_dir(&dir.0)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert_eq!(
+        complete("lintel services re"),
+        "restart\tStop and start a role\n"
+    );
+    assert_eq!(complete("lintel logs dn"), "dnsd\n");
+    assert_eq!(complete("lintel config apply ne"), "new.toml\n");
+    assert_eq!(
+        complete("lintel --sock"),
+        "--socket\tthe box's control socket, on the box itself\n"
+    );
+}
+
+fn tables_fit_the_terminal() {
+    let house = House::start();
+    let socket = house.socket();
+    let path = house.dir.with_lintel();
+    let reason = "a reason that is long enough to need more room than such a terminal has";
+    let file = house.file(&format!("{CONFIG}# changed\n"));
+    assert_eq!(
+        house
+            .cli(&["config", "apply", &file, "--reason", reason])
+            .code,
+        0
+    );
+    for columns in [24, 60, 100] {
+        let env = [
+            ("PATH", path.as_str()),
+            ("LINTEL_SOCKET", socket.to_str().unwrap()),
+        ];
+        let mut pty = Pty::start(columns, &["lintel", "config", "revisions"], &env);
+        let shown = pty.expect("REVISION") + &pty.expect("terminal has");
+        let lines = shown.lines().map(|line| line.chars().count());
+        assert!(
+            lines.max().unwrap() <= usize::from(columns),
+            "{columns}:\n{shown}"
+        );
+        pty.end();
+    }
+    // A program that reads gets each row on a line.
+    let piped = house.cli(&["config", "revisions"]).out;
+    assert!(piped.contains(reason), "{piped}");
+}
+
 struct Out {
     code: i32,
     out: String,
@@ -290,6 +392,21 @@ impl Dir {
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
         Self(dir)
+    }
+}
+
+impl Dir {
+    /// A search path on which the CLI is found as `lintel`.
+    fn with_lintel(&self) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        let script = self.0.join("lintel");
+        if !script.exists() {
+            let exe = std::env::current_exe().unwrap();
+            let text = format!("#!/bin/sh\nexec {} cli \"$@\"\n", exe.display());
+            std::fs::write(&script, text).unwrap();
+            std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        format!("{}:{}", self.0.display(), std::env::var("PATH").unwrap())
     }
 }
 

@@ -10,6 +10,7 @@
 //! * [`escape`]: what the escape test tries from inside a role.
 //! * [`sockets`]: the wildcard sockets that init opens for roles.
 //! * [`wall`]: the clock that timed disciplines, and a pretended one.
+//! * [`terminal`]: the terminal that a person sits at.
 //! * [`logger`]: log lines of a role, for init.
 #![allow(unsafe_code)] // descriptors from messages and the few calls nix has no safe form for
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // this crate does the IO
@@ -26,4 +27,5 @@ pub mod sandbox;
 pub mod sockets;
 pub mod spawn;
 pub mod table;
+pub mod terminal;
 pub mod wall;

@@ -10,6 +10,8 @@ use lintel_api::types::CONFIG_BYTES_MAX;
 use lintel_api::{Method, MethodId, ParamKind};
 use serde_json::{Map, Value, json};
 
+use super::commands::{self, Command};
+
 /// Where the box listens.
 const SOCKET: &str = "/run/lintel/control.sock";
 
@@ -17,10 +19,21 @@ const SOCKET: &str = "/run/lintel/control.sock";
 pub(super) enum Parsed {
     /// A call.
     Call(Box<Invocation>),
-    /// Help, of all or of one method.
-    Help(Option<&'static Method>),
+    /// A command of the command line itself, with what follows its name.
+    Command(&'static Command, Vec<OsString>, Globals),
+    /// The words of a line of which the last is to be completed.
+    Complete(Vec<String>),
+    /// Help, of all, of one method or of one command.
+    Help(Topic),
     /// The version.
     Version,
+}
+
+/// What help is wanted about.
+pub(super) enum Topic {
+    All,
+    Method(&'static Method),
+    Command(&'static Command),
 }
 
 /// One call.
@@ -53,6 +66,9 @@ pub(super) enum UsageError {
 }
 
 pub(super) fn parse(args: &[OsString]) -> Result<Parsed, UsageError> {
+    if let Some(words) = to_complete(args) {
+        return Ok(Parsed::Complete(words));
+    }
     let (globals, rest) = Globals::split(args)?;
     if globals.version {
         return Ok(Parsed::Version);
@@ -66,15 +82,22 @@ pub(super) fn parse(args: &[OsString]) -> Result<Parsed, UsageError> {
         .copied()
         .take_while(|word| !word.starts_with('-'))
         .collect();
+    if let Some(command) = words.first().and_then(|word| commands::by_name(word)) {
+        return Ok(match globals.help {
+            true => Parsed::Help(Topic::Command(command)),
+            false => Parsed::Command(command, rest.into_iter().skip(1).collect(), globals),
+        });
+    }
     let Some((method, taken)) = lintel_api::by_words(&words) else {
         return match words.first() {
-            None => Ok(Parsed::Help(None)),
-            Some(_) if globals.help => Ok(Parsed::Help(None)),
+            _ if globals.help => Ok(Parsed::Help(Topic::All)),
+            None if rest.is_empty() => Ok(Parsed::Help(Topic::All)),
+            None => Err(UsageError::Unknown(texts.join(" "))),
             Some(_) => Err(UsageError::Unknown(words.join(" "))),
         };
     };
     if globals.help {
-        return Ok(Parsed::Help(Some(method)));
+        return Ok(Parsed::Help(Topic::Method(method)));
     }
     let mut builder = Builder {
         method,
@@ -93,12 +116,22 @@ pub(super) fn parse(args: &[OsString]) -> Result<Parsed, UsageError> {
     })))
 }
 
+/// The words after `completion words --`, as the scripts of the shells ask.
+fn to_complete(args: &[OsString]) -> Option<Vec<String>> {
+    let [completion, words, hyphens, line @ ..] = args else {
+        return None;
+    };
+    let asked = completion == "completion" && words == "words" && hyphens == "--";
+    let line = line.iter().map(|word| word.to_string_lossy().into_owned());
+    asked.then(|| line.collect())
+}
+
 /// Options that every command has, wherever they stand.
-struct Globals {
-    json: bool,
+pub(super) struct Globals {
+    pub(super) json: bool,
     help: bool,
     version: bool,
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
 }
 
 impl Globals {
@@ -195,10 +228,7 @@ impl Builder {
     }
 
     fn takes_file(&self) -> bool {
-        matches!(
-            self.method.id,
-            MethodId::ConfigApply | MethodId::ConfigValidate
-        )
+        self.method.param("toml").is_some()
     }
 
     fn set(&mut self, key: &str, text: &str) -> Result<(), UsageError> {
@@ -341,6 +371,6 @@ mod tests {
             let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             assert!(matches!(parse(&args), Ok(Parsed::Help(_))), "{line}");
         }
-        assert!(matches!(parse(&[]), Ok(Parsed::Help(None))));
+        assert!(matches!(parse(&[]), Ok(Parsed::Help(Topic::All))));
     }
 }

@@ -2,22 +2,33 @@
 
 use lintel_api::{METHODS, Method, ParamKind};
 
-use super::show::wrap;
+use super::args::Topic;
+use super::commands::{COMMANDS, Command, CommandOption, GLOBAL_OPTIONS};
+use super::text::wrap;
 
-/// Of one method, or of all.
-pub(super) fn text(method: Option<&Method>) -> String {
-    method.map_or_else(all, one)
+/// What a topic is about.
+pub(super) fn text(topic: &Topic) -> String {
+    match topic {
+        Topic::All => all(),
+        Topic::Method(method) => one(method),
+        Topic::Command(command) => own(command),
+    }
 }
 
 fn all() -> String {
     let mut text = String::from(
         "lintel: the router's command line\n\n\
-         usage: lintel [--json] [--socket PATH] COMMAND [PARAMETERS]\n\
+         usage: lintel [OPTIONS] COMMAND [PARAMETERS]\n\
          \x20      lintel run [ROLE] --config FILE --data DIR\n\n\
          commands:\n",
     );
     let words = |method: &Method| method.name.replace('.', " ");
     let width = METHODS.iter().map(|m| words(m).len()).max().unwrap_or(0);
+    for command in COMMANDS {
+        let line = format!("  {:width$}  {}", command.name, command.summary);
+        text.push_str(&wrap(&line, width + 4));
+    }
+    text.push('\n');
     for method in METHODS {
         let alias = match method.aliases {
             [] => String::new(),
@@ -26,12 +37,35 @@ fn all() -> String {
         let line = format!("  {:width$}  {}{alias}", words(method), method.summary);
         text.push_str(&wrap(&line, width + 4));
     }
+    text.push_str("\noptions, wherever they stand:\n");
+    text.push_str(&options(GLOBAL_OPTIONS));
     text.push_str(
         "\nCOMMAND --help tells a command's parameters.\n\
-         --json prints what the REST API prints.\n\
          Exit status: 0 done, 1 the box refused or is not there, 2 wrong input.\n",
     );
     text
+}
+
+fn own(command: &Command) -> String {
+    let mut text = wrap(command.summary, 0);
+    let usage = format!("usage: lintel {} {}", command.name, command.usage);
+    text.push('\n');
+    text.push_str(&wrap(&usage, 14));
+    text.push_str(&options(command.options));
+    text.push('\n');
+    text.push_str(command.help);
+    text
+}
+
+fn options(list: &[CommandOption]) -> String {
+    let spelling = |option: &CommandOption| format!("{} {}", option.name, option.value);
+    let width = list.iter().map(|o| spelling(o).len()).max().unwrap_or(0);
+    list.iter()
+        .map(|option| {
+            let line = format!("  {:width$}  {}", spelling(option), option.summary);
+            wrap(&line, width + 4)
+        })
+        .collect()
 }
 
 fn one(method: &Method) -> String {
@@ -70,10 +104,15 @@ mod tests {
     #[test]
     fn every_command_has_help_that_fits_a_terminal() {
         let fits = |help: &str| help.lines().all(|line| line.chars().count() <= 80);
-        assert!(fits(&text(None)), "{}", text(None));
+        let all = text(&Topic::All);
+        assert!(fits(&all) && all.contains("Exit status"), "{all}");
         for method in METHODS {
-            let help = text(Some(method));
+            let help = text(&Topic::Method(method));
             assert!(help.contains(method.path) && fits(&help), "{help}");
+        }
+        for command in COMMANDS {
+            let help = text(&Topic::Command(command));
+            assert!(help.contains(command.usage) && fits(&help), "{help}");
         }
     }
 }

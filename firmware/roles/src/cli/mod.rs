@@ -5,10 +5,13 @@
 
 mod args;
 mod client;
+mod commands;
+mod complete;
 mod help;
 mod show;
+mod text;
 
-pub(crate) use show::date;
+pub(crate) use text::date;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -17,10 +20,12 @@ use std::time::Duration;
 
 use lintel_api::types::LogEntry;
 use lintel_ipc::call::Problem;
+use lintel_rt::terminal::Keys;
 use serde_json::{Value, json};
 
-use args::{Invocation, UsageError};
+use args::{Globals, Invocation, UsageError};
 use client::Client;
+use commands::CommandId;
 
 /// What the user wrote is wrong.
 const EXIT_USAGE: u8 = 2;
@@ -31,8 +36,16 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 pub fn main(args: &[OsString]) -> ExitCode {
     let invocation = match args::parse(args) {
         Ok(args::Parsed::Call(invocation)) => *invocation,
-        Ok(args::Parsed::Help(method)) => {
-            say(&help::text(method));
+        Ok(args::Parsed::Command(command, rest, globals)) => {
+            return own(command.id, &rest, &globals);
+        }
+        Ok(args::Parsed::Complete(line)) => {
+            let line: Vec<&str> = line.iter().map(String::as_str).collect();
+            say(&complete::candidates(&line).to_lines());
+            return ExitCode::SUCCESS;
+        }
+        Ok(args::Parsed::Help(topic)) => {
+            say(&help::text(&topic));
             return ExitCode::SUCCESS;
         }
         Ok(args::Parsed::Version) => {
@@ -45,6 +58,39 @@ pub fn main(args: &[OsString]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(code) => code,
     }
+}
+
+/// A command of the command line itself.
+fn own(id: CommandId, rest: &[OsString], globals: &Globals) -> ExitCode {
+    match id {
+        CommandId::Completion => completion(rest, globals),
+    }
+}
+
+fn completion(rest: &[OsString], _globals: &Globals) -> ExitCode {
+    let script = match rest {
+        [shell] if shell == "bash" => complete::BASH,
+        [shell] if shell == "zsh" => complete::ZSH,
+        [shell] if shell == "fish" => complete::FISH,
+        [] => return wrong_use(CommandId::Completion, "name the shell: bash, zsh or fish"),
+        _ => {
+            let words: Vec<_> = rest.iter().map(|word| word.to_string_lossy()).collect();
+            let reason = format!(
+                "there is no completion for {:?}: write bash, zsh or fish",
+                words.join(" ")
+            );
+            return wrong_use(CommandId::Completion, &reason);
+        }
+    };
+    say(script);
+    ExitCode::SUCCESS
+}
+
+/// A command of our own was written wrongly.
+fn wrong_use(id: CommandId, reason: &str) -> ExitCode {
+    let name = commands::by_id(id).map_or("", |command| command.name);
+    complain(&format!("{reason}\ntry: lintel {name} --help"));
+    ExitCode::from(EXIT_USAGE)
 }
 
 fn call(mut invocation: Invocation) -> Result<(), ExitCode> {
@@ -124,7 +170,7 @@ fn refused(invocation: &Invocation, problem: &Problem) -> ExitCode {
         }
     }
     if !text.is_empty() {
-        let _ = std::io::stderr().write_all(show::clean_lines(&text).as_bytes());
+        let _ = std::io::stderr().write_all(text::clean_lines(&text).as_bytes());
     }
     let dot = if problem.title.ends_with('.') {
         ""
@@ -143,7 +189,7 @@ fn read_password() -> Result<String, ExitCode> {
     let stdin = std::io::stdin();
     let hidden = stdin.is_terminal().then(|| {
         let _ = std::io::stderr().write_all(b"password: ");
-        HiddenInput::new()
+        Keys::unseen()
     });
     let mut line = String::new();
     let read = stdin.read_line(&mut line);
@@ -155,32 +201,6 @@ fn read_password() -> Result<String, ExitCode> {
         Err(error) => {
             complain(&format!("the password cannot be read: {error}"));
             Err(ExitCode::FAILURE)
-        }
-    }
-}
-
-/// The terminal without echo, until dropped.
-struct HiddenInput(Option<nix::sys::termios::Termios>);
-
-impl HiddenInput {
-    fn new() -> Self {
-        use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
-        let stdin = std::io::stdin();
-        let Ok(before) = tcgetattr(&stdin) else {
-            return Self(None);
-        };
-        let mut silent = before.clone();
-        silent.local_flags.remove(LocalFlags::ECHO);
-        let _ = tcsetattr(&stdin, SetArg::TCSANOW, &silent);
-        Self(Some(before))
-    }
-}
-
-impl Drop for HiddenInput {
-    fn drop(&mut self) {
-        use nix::sys::termios::{SetArg, tcsetattr};
-        if let Some(before) = &self.0 {
-            let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, before);
         }
     }
 }
@@ -205,5 +225,5 @@ fn say(text: &str) {
 
 fn complain(text: &str) {
     // Nobody is left to tell when standard error is gone.
-    let _ = writeln!(std::io::stderr(), "lintel: {}", show::clean_lines(text));
+    let _ = writeln!(std::io::stderr(), "lintel: {}", text::clean_lines(text));
 }

@@ -1,4 +1,4 @@
-//! Answers for people: short lines, tables that fit 80 columns, sentences.
+//! Answers for people: short lines, tables, sentences.
 
 use lintel_api::MethodId;
 use lintel_api::types::{
@@ -12,8 +12,7 @@ use lintel_model::step::Hazard;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Of the narrowest terminal.
-const COLUMNS: usize = 80;
+use super::text::{clean, dash, date, optional, row, span, table, wrap};
 
 /// The text for a method's result. A result of a shape that is not known is shown as JSON.
 pub(super) fn text(id: MethodId, value: &Value, params: &Value) -> String {
@@ -429,144 +428,4 @@ fn more(next: &Option<String>) -> String {
     next.as_ref().map_or_else(String::new, |cursor| {
         format!("There are more: --cursor {}\n", clean(cursor))
     })
-}
-
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.iter().map(|cell| clean(cell)).collect()
-}
-
-fn optional<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(dash, |value| value.to_string())
-}
-
-fn dash() -> String {
-    "-".to_owned()
-}
-
-/// Columns as wide as their widest cell, two blanks between, nothing after the last.
-fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:width$}  "));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// A line, broken at blanks so that it fits 80 columns; what follows begins with `hang` blanks.
-pub(super) fn wrap(text: &str, hang: usize) -> String {
-    let mut done = String::new();
-    let mut line = String::new();
-    for (n, word) in text.split(' ').enumerate() {
-        let long = line.chars().count() + 1 + word.chars().count() > COLUMNS;
-        if long && line.chars().any(|c| c != ' ') {
-            done.push_str(line.trim_end());
-            done.push('\n');
-            line = " ".repeat(hang);
-        } else if n > 0 {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    done + line.trim_end() + "\n"
-}
-
-/// `3 d 4 h`, the two largest units.
-fn span(seconds: u64) -> String {
-    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
-    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{rest} s"),
-        (0, 0, _) => format!("{minutes} min {rest} s"),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        (_, _, _) => format!("{days} d {hours} h"),
-    }
-}
-
-/// UTC, as RFC 3339 without the letters. The box keeps no time zones.
-pub(crate) fn date(unix_s: u64) -> String {
-    let days = unix_s / 86_400;
-    let (year, month, day) = civil(days);
-    let seconds = unix_s % 86_400;
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
-}
-
-/// The Gregorian date of a day since 1970-01-01, counted in years that begin in March, so that
-/// the leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let of_era = days % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
-}
-
-/// Without control characters: what devices call themselves must not move a terminal's cursor.
-fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
-}
-
-/// As [`clean`], but keeps the ends of lines.
-pub(super) fn clean_lines(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control() || *c == '\n')
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_and_spans_read_well() {
-        assert_eq!(date(0), "1970-01-01 00:00:00");
-        assert_eq!(date(951_782_400), "2000-02-29 00:00:00");
-        assert_eq!(date(1_795_259_484), "2026-11-21 11:11:24");
-        assert_eq!(date(4_107_542_399), "2100-02-28 23:59:59");
-        assert_eq!(date(4_107_542_400), "2100-03-01 00:00:00");
-        assert_eq!(span(59), "59 s");
-        assert_eq!(span(3_600), "1 h 0 min");
-        assert_eq!(span(90_000), "1 d 1 h");
-    }
-
-    #[test]
-    fn long_lines_break_between_words() {
-        let text = wrap(&format!("  1. {}", "word ".repeat(40)), 5);
-        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS));
-        assert!(text.starts_with("  1. word word"), "{text}");
-        assert!(text.contains("\n     word"), "{text}");
-        assert_eq!(text.split_whitespace().count(), 41);
-        assert_eq!(wrap("short", 3), "short\n");
-        assert_eq!(wrap(&"x".repeat(100), 3), "x".repeat(100) + "\n");
-    }
-
-    #[test]
-    fn tables_line_up_and_hold_no_controls() {
-        let text = table(&[row(["A", "B"]), row(["long\x1b[2J", "x"])]);
-        assert_eq!(text, "A        B\nlong[2J  x\n");
-    }
 }

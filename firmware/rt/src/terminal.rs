@@ -1,0 +1,98 @@
+//! The terminal that a person sits at: its size, and its keys as they are pressed.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{
+    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
+};
+
+mod ioctl {
+    nix::ioctl_read_bad!(window_size, libc::TIOCGWINSZ, libc::winsize);
+}
+
+/// Columns and lines of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Characters in a line.
+    pub columns: usize,
+    /// Lines.
+    pub rows: usize,
+}
+
+/// The size of the terminal behind a descriptor; `None` when there is none, or when it does not
+/// know (a serial line).
+pub fn size(terminal: impl AsFd) -> Option<Size> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the descriptor is open, and the kernel writes one struct of this shape.
+    unsafe { ioctl::window_size(terminal.as_fd().as_raw_fd(), &raw mut size) }.ok()?;
+    let known = size.ws_col > 0 && size.ws_row > 0;
+    known.then(|| Size {
+        columns: size.ws_col.into(),
+        rows: size.ws_row.into(),
+    })
+}
+
+/// Standard input with the terminal's echo, lines or signals off, until dropped.
+pub struct Keys {
+    before: Option<Termios>,
+}
+
+impl Keys {
+    /// No echo; lines and signals as ever. For passwords. On what is no terminal it does nothing.
+    pub fn unseen() -> Self {
+        Self::with(|termios| termios.local_flags.remove(LocalFlags::ECHO))
+    }
+
+    /// Each key as it is pressed, Ctrl-C among them, and no echo. On what is no terminal it does
+    /// nothing.
+    pub fn one_by_one() -> Self {
+        Self::with(|termios| {
+            let flags = LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG;
+            termios.local_flags.remove(flags);
+            termios.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
+            termios.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+        })
+    }
+
+    fn with(change: impl FnOnce(&mut Termios)) -> Self {
+        let stdin = io::stdin();
+        let before = tcgetattr(&stdin).ok();
+        if let Some(before) = &before {
+            let mut after = before.clone();
+            change(&mut after);
+            // A terminal that refuses stays as it was; the password is then seen by its owner.
+            let _ = tcsetattr(&stdin, SetArg::TCSADRAIN, &after);
+        }
+        Self { before }
+    }
+
+    /// The next octet pressed within `wait`; `None` when there was none or never will be.
+    pub fn next(&mut self, wait: Duration) -> Option<u8> {
+        let mut stdin = io::stdin();
+        if self.before.is_none() {
+            std::thread::sleep(wait);
+            return None;
+        }
+        let wait = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        let ready = poll(&mut fds, wait).unwrap_or(0);
+        let mut octet = [0];
+        (ready > 0 && stdin.read(&mut octet).unwrap_or(0) == 1).then_some(octet[0])
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, before);
+        }
+    }
+}
