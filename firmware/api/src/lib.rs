@@ -134,7 +134,8 @@ mod tests {
             let path = method
                 .path
                 .replace("{name}", "dnsd")
-                .replace("{ip}", "192.0.2.1");
+                .replace("{ip}", "192.0.2.1")
+                .replace("{revision}", "7");
             match by_path(method.verb.as_str(), &path) {
                 Lookup::Found {
                     method: found,

@@ -22,8 +22,14 @@ pub enum MethodId {
     ConfigShow,
     ConfigApply,
     ConfigValidate,
+    ConfigPlan,
+    ConfigCommit,
+    ConfigConfirm,
+    ConfigRollback,
     ConfigRevisions,
     ConfigSchema,
+    ConfigRevisionsShow,
+    ConfigDiff,
     DhcpLeasesList,
     DhcpLeasesDelete,
     DnsRecordsList,
@@ -73,6 +79,8 @@ pub enum Access {
     Setup,
     /// With a session.
     Login,
+    /// With a session, or with a token that the method itself knows.
+    Token,
     /// With a session; while /data is failed and nobody can have one, anyone on the LAN.
     Diagnosis,
 }
@@ -186,7 +194,10 @@ impl Method {
         if self.access != Access::Open {
             all.insert(403);
         }
-        if matches!(self.access, Access::Login | Access::Diagnosis) {
+        if matches!(
+            self.access,
+            Access::Login | Access::Token | Access::Diagnosis
+        ) {
             all.insert(401);
         }
         if !self.params.is_empty() {

@@ -5,6 +5,7 @@
 
 use std::net::Ipv4Addr;
 
+use lintel_model::config::change::Change;
 use lintel_model::facts::{DataState, Notice};
 use lintel_model::lease::{BindingState, WanLease};
 use lintel_model::observed::{ForeignObject, LinkStatus};
@@ -25,6 +26,13 @@ pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Longest password taken, octets.
 pub const PASSWORD_BYTES_MAX: usize = 256;
+/// Time to confirm a change that may cut its author off, seconds: long enough for a device to
+/// find the box at its new address, short enough to wait for.
+pub const CONFIRM_S_DEFAULT: u32 = 90;
+/// Shortest time to confirm, seconds.
+pub const CONFIRM_S_MIN: u32 = 10;
+/// Longest time to confirm, seconds: who goes away for longer will not confirm either.
+pub const CONFIRM_S_MAX: u32 = 3600;
 /// What `system.data.reset` wants to read in `confirm`.
 pub const RESET_CONFIRM: &str = "erase everything";
 
@@ -253,9 +261,12 @@ pub struct ConfigStatus {
     pub revision: Option<u64>,
     /// Who made it.
     pub author: String,
+    /// A revision that is being applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applying: Option<u64>,
     /// A revision that waits to be confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<u64>,
+    pub pending: Option<PendingConfirm>,
     /// The configuration in force is the fail-secure one.
     pub fail_secure: bool,
 }
@@ -368,7 +379,32 @@ pub struct ConfigShown {
     pub config: Value,
 }
 
-/// `config.validate` and `config.apply`: exactly one of `toml` and `config`.
+/// A revision in force that is taken back by itself unless somebody confirms it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PendingConfirm {
+    /// Its number.
+    pub revision: u64,
+    /// Who made it.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// Time left, seconds.
+    pub seconds_left: u32,
+    /// The revision that is taken otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<u64>,
+    /// The box's new address in the household, when the change moves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// Only in the answer to the commit: confirms it without a login, once, as long as the
+    /// author's session lasts. For the page at the new address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// `config.validate`, `config.plan`, `config.apply` and `config.commit`: exactly one of `toml`
+/// and `config`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -385,6 +421,10 @@ pub struct ConfigParams {
     /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,
+    /// Take the change back after so many seconds unless it is confirmed; without this, only a
+    /// change that may cut its author off is, after [`CONFIRM_S_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_s: Option<u32>,
 }
 
 /// `config.validate`, when nothing is wrong. What is wrong comes as a problem with `errors`.
@@ -395,8 +435,8 @@ pub struct ConfigValid {
     pub notices: Vec<Notice>,
 }
 
-/// `config.apply`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `config.plan`, `config.apply`, `config.commit` and `config.rollback`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigApplied {
     /// The revision made; with `dry_run` and for an unchanged text, the one in force.
@@ -404,11 +444,17 @@ pub struct ConfigApplied {
     pub revision: Option<u64>,
     /// Whether a revision was made.
     pub committed: bool,
+    /// What differs from the configuration in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
     /// What the kernel is told, in order.
     pub plan: Vec<PlannedStep>,
     /// How it went: `planned` (dry run), `applied`, `waiting` (netd is not there or slow),
-    /// `reverted` (a step failed; the revision before is in force).
+    /// `reverted` (a step failed, or it was not confirmed; the revision before is in force).
     pub outcome: String,
+    /// It waits to be confirmed; in a plan, that it would (then without a token).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<PendingConfirm>,
     /// The step that failed, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -426,6 +472,85 @@ pub struct PlannedStep {
     pub hazard: Hazard,
 }
 
+/// `config.confirm`.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmParams {
+    /// The revision that is meant; absent: the one that waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// [`PendingConfirm::token`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for ConfirmParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ConfirmParams {{ revision: {:?} }}", self.revision)
+    }
+}
+
+/// `config.rollback`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RollbackParams {
+    /// Take this revision's configuration again, whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Undo only what this revision changed, and keep what came after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<u64>,
+    /// With `undo`: only the change of this value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// As in [`ConfigParams`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_s: Option<u32>,
+}
+
+/// `config.revisions.show`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RevisionParams {
+    /// Its number.
+    pub revision: u64,
+}
+
+/// `config.diff`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DiffParams {
+    /// A revision; absent: the one before `to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// A revision; absent: the one in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
+/// `config.diff`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ConfigDiff {
+    /// Compared with.
+    pub from: u64,
+    /// This one; absent for a configuration that is no revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+    /// What differs, by path.
+    pub changes: Vec<Change>,
+}
+
 /// `config.revisions`: one revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -440,7 +565,7 @@ pub struct RevisionInfo {
     pub unix_s: u64,
     /// It is in force.
     pub active: bool,
-    /// What became of it: `stored`, `applied`, `failed`.
+    /// What became of it: `stored`, `pending`, `applied`, `reverted`, `failed`.
     pub state: String,
 }
 

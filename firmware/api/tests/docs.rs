@@ -24,6 +24,7 @@ fn row(method: &Method) -> String {
         Access::Open => "anyone",
         Access::Setup => "LAN, once",
         Access::Login => "session",
+        Access::Token => "session, token",
         Access::Diagnosis => "session*",
     };
     let params: Vec<String> = method

@@ -70,12 +70,18 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         | MethodId::DnsFlush
         | MethodId::AuthSetup
         | MethodId::AuthLogin
-        | MethodId::AuthLogout => ask::<Done>(of),
+        | MethodId::AuthLogout
+        | MethodId::ConfigConfirm => ask::<Done>(of),
         MethodId::ServicesStatus => ask::<Vec<Service>>(of),
         MethodId::NetworkInfo => ask::<NetworkInfo>(of),
         MethodId::NetworkInterfaces => ask::<Vec<Interface>>(of),
         MethodId::ConfigShow => ask::<ConfigShown>(of),
-        MethodId::ConfigApply => ask::<ConfigApplied>(of),
+        MethodId::ConfigApply
+        | MethodId::ConfigPlan
+        | MethodId::ConfigCommit
+        | MethodId::ConfigRollback => ask::<ConfigApplied>(of),
+        MethodId::ConfigRevisionsShow => ask::<ConfigShown>(of),
+        MethodId::ConfigDiff => ask::<ConfigDiff>(of),
         MethodId::ConfigValidate => ask::<ConfigValid>(of),
         MethodId::ConfigRevisions => ask::<Page<RevisionInfo>>(of),
         MethodId::DhcpLeasesList => ask::<Page<Lease>>(of),
@@ -240,6 +246,7 @@ fn who(method: &Method) -> &'static str {
         Access::Open => "Anyone who reaches the box may call this.",
         Access::Setup => "Only from the household's network, and once.",
         Access::Login => "Needs a session.",
+        Access::Token => "Needs a session, or the token that an answer of the box gave for it.",
         Access::Diagnosis => {
             "Needs a session; while the box's storage has failed, anyone in the household's \
              network may call this."
@@ -251,7 +258,7 @@ fn security(method: &Method) -> Value {
     match method.access {
         Access::Open | Access::Setup => json!([]),
         Access::Login => json!([{ "bearer": [] }, { "cookie": [] }, { "cookie_tls": [] }]),
-        Access::Diagnosis => {
+        Access::Diagnosis | Access::Token => {
             json!([{ "bearer": [] }, { "cookie": [] }, { "cookie_tls": [] }, {}])
         }
     }

@@ -1,5 +1,6 @@
 //! What the world told us: arguments of the planner beside the configuration.
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::board::BoardSpec;
@@ -26,6 +27,10 @@ pub struct Facts {
     pub wan_lease: Option<WanLease>,
     /// State of /data.
     pub data: DataState,
+    /// The box's addresses in networks that the LAN has left and that are still served, so that
+    /// nobody is cut off before its lease ends; none overlaps the LAN's own.
+    #[serde(default)]
+    pub leaving: Vec<Ipv4Net>,
     /// Whether this is `lintel run`: a namespace with links of any make, ports from `[run]`.
     pub run: bool,
 }
@@ -81,6 +86,8 @@ pub enum NoticeCode {
     DataRestored,
     /// The stored revision did not load.
     RevisionFailed,
+    /// A change was not confirmed and is taken back.
+    NotConfirmed,
     /// Somebody else's object stands beside ours.
     Foreign,
     /// A step failed and is tried again.

@@ -60,7 +60,9 @@ pub fn resolve(config: &Config, facts: &Facts) -> Resolved {
         .wan
         .and_then(|wan| facts.wan_lease.as_ref().filter(|l| l.link == wan.name));
     let addressing = match (ports.wan, lease) {
-        (Some(wan), Some(lease)) => wan::addressing(config, &wan.name, lease, &mut notices),
+        (Some(wan), Some(lease)) => {
+            wan::addressing(config, &facts.leaving, &wan.name, lease, &mut notices)
+        }
         (Some(wan), None) => {
             notices.add(
                 NoticeCode::NoLease,
@@ -134,6 +136,10 @@ fn kernel(
         link: bridge.clone(),
         address: IpNet::V4(config.lan.address),
     }];
+    addresses.extend(facts.leaving.iter().map(|address| AddressSpec {
+        link: bridge.clone(),
+        address: IpNet::V4(*address),
+    }));
     addresses.extend(wan.address.clone());
     addresses.sort();
 
@@ -164,7 +170,7 @@ fn kernel(
         nft: Some(ruleset::table(&Scene {
             lan_links: vec![bridge.clone()],
             wan_links: ports.wan.iter().map(|p| p.name.clone()).collect(),
-            lan_networks: vec![config.lan.address.trunc()],
+            lan_networks: networks(config, facts),
             wan_networks: wan.network.into_iter().collect(),
             dhcp_port: config.run.as_ref().map_or(67, |run| run.dhcp_port),
             dns_port: config.run.as_ref().map_or(53, |run| run.dns_port),
@@ -282,7 +288,7 @@ fn dns_spec(config: &Config, facts: &Facts, bridge: &LinkName, wan: &WanAddressi
             .map(|record| qualified(record, config))
             .collect(),
         hosts: reserved.collect(),
-        networks: vec![address.trunc()],
+        networks: networks(config, facts),
         cache_bytes_max: config.dns.cache_bytes_max,
     }
 }
@@ -342,18 +348,27 @@ fn ntp_port(config: &Config) -> u16 {
 
 fn web_spec(config: &Config, facts: &Facts, bridge: &LinkName) -> WebSpec {
     let hostname = &config.system.hostname;
+    let mut hosts = vec![
+        config.lan.address.addr().to_string(),
+        hostname.to_string(),
+        format!("{hostname}.{}", config.lan.domain),
+        // A tunnel from the owner's machine ends in these; a rebinding page cannot own them.
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
+    let left = facts.leaving.iter();
+    hosts.extend(left.map(|address| address.addr().to_string()));
     WebSpec {
         links: served_links(config, facts, bridge),
-        hosts: vec![
-            config.lan.address.addr().to_string(),
-            hostname.to_string(),
-            format!("{hostname}.{}", config.lan.domain),
-            // A tunnel from the owner's machine ends in these; a rebinding page cannot own them.
-            "localhost".to_owned(),
-            "127.0.0.1".to_owned(),
-            "::1".to_owned(),
-        ],
+        hosts,
     }
+}
+
+/// The household's networks: its own, and those it has left.
+fn networks(config: &Config, facts: &Facts) -> Vec<Ipv4Net> {
+    let own = std::iter::once(&config.lan.address);
+    own.chain(&facts.leaving).map(Ipv4Net::trunc).collect()
 }
 
 fn served_links(config: &Config, facts: &Facts, bridge: &LinkName) -> Vec<DnsLink> {

@@ -50,6 +50,7 @@ pub(crate) fn mtu(lease: Option<&WanLease>) -> u32 {
 /// used at all: two links with one network would cut the household off from the box.
 pub(crate) fn addressing(
     config: &Config,
+    leaving: &[Ipv4Net],
     link: &LinkName,
     lease: &WanLease,
     notices: &mut Notices,
@@ -67,6 +68,21 @@ pub(crate) fn addressing(
             format!(
                 "The provider's network {} overlaps the household's network {lan}, so the box does not go online. Move the household to a free network, for example lan.address = \"{free}\".",
                 net.trunc()
+            ),
+        );
+        return WanAddressing::default();
+    }
+    if let Some(left) = leaving
+        .iter()
+        .find(|left| overlap(net.trunc(), left.trunc()))
+    {
+        notices.add(
+            NoticeCode::WanOverlapsLan,
+            Severity::Info,
+            Some(link),
+            format!(
+                "The box goes online as soon as the household has left the network {}, which the provider uses too: confirm the change.",
+                left.trunc()
             ),
         );
         return WanAddressing::default();

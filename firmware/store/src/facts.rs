@@ -1,5 +1,6 @@
 //! Single values that outlive a boot.
 
+use lintel_model::Ipv4Net;
 use lintel_model::config::PortSelector;
 use lintel_model::lease::WanLease;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -18,6 +19,8 @@ pub enum Fact {
     DetectedWan,
     /// Hash of the householder's password, in PHC string format.
     Password,
+    /// The box's addresses in networks that the LAN has left.
+    Leaving,
     /// Wall clock when it was last known to be right or at least running, Unix seconds.
     LastTime,
     /// Frequency correction with which the clock runs right, 2^-16 parts per million.
@@ -46,6 +49,7 @@ impl Fact {
             Self::WanLease => "wan-lease",
             Self::DetectedWan => "detected-wan",
             Self::Password => "password",
+            Self::Leaving => "leaving",
             Self::LastTime => "last-time",
             Self::Drift => "drift",
             Self::Tls => "tls",
@@ -89,6 +93,17 @@ impl Store {
             .execute("DELETE FROM sessions", [])
             .map_err(&failed)?;
         change.commit().map_err(&failed)
+    }
+
+    /// The box's addresses in networks that the LAN has left and that are still served.
+    pub fn leaving(&self) -> Result<Vec<Ipv4Net>, StoreError> {
+        Ok(self.fact(Fact::Leaving)?.unwrap_or_default())
+    }
+
+    /// Stores those addresses.
+    pub fn set_leaving(&mut self, leaving: &[Ipv4Net]) -> Result<(), StoreError> {
+        let some = Some(leaving).filter(|leaving| !leaving.is_empty());
+        set(&self.db, Fact::Leaving, some)
     }
 
     /// The wall clock's floor, Unix seconds.

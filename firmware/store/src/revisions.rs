@@ -19,6 +19,8 @@ pub struct RevisionDraft<'a> {
     pub reason: &'a str,
     /// When, Unix seconds.
     pub unix_s: u64,
+    /// Whether it waits to be confirmed; else it counts at once.
+    pub pending: bool,
 }
 
 /// A stored revision without its text.
@@ -54,6 +56,8 @@ pub enum RevisionState {
     Pending,
     /// Was in the kernel, whole.
     Applied,
+    /// Was not confirmed, or rolled back; the one before it was taken.
+    Reverted,
     /// Could not be applied or loaded; the one before it was taken.
     Failed,
 }
@@ -65,14 +69,21 @@ impl RevisionState {
             Self::Stored => "stored",
             Self::Pending => "pending",
             Self::Applied => "applied",
+            Self::Reverted => "reverted",
             Self::Failed => "failed",
         }
     }
 
     fn from_text(text: &str) -> Option<Self> {
-        [Self::Stored, Self::Pending, Self::Applied, Self::Failed]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        [
+            Self::Stored,
+            Self::Pending,
+            Self::Applied,
+            Self::Reverted,
+            Self::Failed,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == text)
     }
 }
 
@@ -80,11 +91,23 @@ impl Store {
     /// Writes a revision and returns its number.
     pub fn commit_revision(&mut self, draft: &RevisionDraft<'_>) -> Result<u64, StoreError> {
         let failed = StoreError::sql("storing a revision");
+        let state = if draft.pending {
+            RevisionState::Pending
+        } else {
+            RevisionState::Stored
+        };
         let change = self.db.transaction().map_err(&failed)?;
         change
             .execute(
-                "INSERT INTO revisions (toml, author, reason, unix_s) VALUES (?1, ?2, ?3, ?4)",
-                params![draft.toml, draft.author, draft.reason, signed(draft.unix_s)],
+                "INSERT INTO revisions (toml, author, reason, unix_s, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    draft.toml,
+                    draft.author,
+                    draft.reason,
+                    signed(draft.unix_s),
+                    state.as_str()
+                ],
             )
             .map_err(&failed)?;
         let number = change.last_insert_rowid();
@@ -105,6 +128,22 @@ impl Store {
             )
             .map_err(StoreError::sql("marking a revision"))?;
         Ok(())
+    }
+
+    /// Whatever still waits to be confirmed is taken back, in one go; tells which.
+    pub fn revert_pending(&mut self) -> Result<Vec<u64>, StoreError> {
+        let failed = StoreError::sql("taking back what was not confirmed");
+        let mut rows = self
+            .db
+            .prepare_cached(
+                "UPDATE revisions SET state = 'reverted' WHERE state = 'pending' RETURNING number",
+            )
+            .map_err(&failed)?;
+        let numbers = rows
+            .query_map([], |row| row.get(0).map(unsigned))
+            .and_then(Iterator::collect)
+            .map_err(&failed)?;
+        Ok(numbers)
     }
 
     /// One revision.

@@ -42,6 +42,7 @@ fn draft(toml: &str) -> RevisionDraft<'_> {
         author: "test",
         reason: "because",
         unix_s: 1_700_000_000,
+        pending: false,
     }
 }
 

@@ -16,6 +16,7 @@ use super::Config;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Change {
     /// Where (`lan.address`); for an entry of a list of tables, the list's path.
     pub path: String,

@@ -2,10 +2,11 @@
 
 use lintel_api::MethodId;
 use lintel_api::types::{
-    ConfigApplied, ConfigShown, ConfigValid, DnsCounters, DnsRecord, Interface, Lease, LogEntry,
-    NetworkInfo, Page, RevisionInfo, Service, Status, SystemInfo, WanStatus,
+    ConfigApplied, ConfigDiff, ConfigShown, ConfigValid, DnsCounters, DnsRecord, Interface, Lease,
+    LogEntry, NetworkInfo, Page, RevisionInfo, Service, Status, SystemInfo, WanStatus,
 };
 use lintel_model::clock::{ClockReport, TimeSource};
+use lintel_model::config::change::Change;
 use lintel_model::facts::{DataState, Notice, Severity};
 use lintel_model::lease::BindingState;
 use lintel_model::step::Hazard;
@@ -42,7 +43,13 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
             let valid: ConfigValid = typed(value)?;
             format!("The configuration is good.\n{}", notices(&valid.notices))
         }
-        MethodId::ConfigApply => applied(&typed(value)?),
+        MethodId::ConfigApply
+        | MethodId::ConfigPlan
+        | MethodId::ConfigCommit
+        | MethodId::ConfigRollback => applied(&typed(value)?),
+        MethodId::ConfigConfirm => "The change is confirmed and stays.\n".to_owned(),
+        MethodId::ConfigRevisionsShow => typed::<ConfigShown>(value)?.toml,
+        MethodId::ConfigDiff => diff(&typed(value)?),
         MethodId::ConfigRevisions => revisions(&typed(value)?),
         MethodId::DhcpLeasesList => leases(&typed(value)?),
         MethodId::DnsRecordsList => records(&typed(value)?),
@@ -370,8 +377,23 @@ fn statistics(counters: &DnsCounters) -> String {
     table(&rows)
 }
 
+fn diff(diff: &ConfigDiff) -> String {
+    if diff.changes.is_empty() {
+        return "Nothing differs.\n".to_owned();
+    }
+    changes(&diff.changes)
+}
+
+/// One line a value.
+fn changes(list: &[Change]) -> String {
+    let lines = list.iter();
+    lines
+        .map(|change| wrap(&clean(&change.to_string()), 4))
+        .collect()
+}
+
 fn applied(answer: &ConfigApplied) -> String {
-    let mut text = String::new();
+    let mut text = changes(&answer.changes);
     if answer.plan.is_empty() {
         text.push_str("The kernel already holds what this asks for: nothing is written to it.\n");
     }
@@ -387,17 +409,38 @@ fn applied(answer: &ConfigApplied) -> String {
     text.push_str(&notices(&answer.notices));
     let revision = answer.revision.unwrap_or(0);
     text.push_str(&match answer.outcome.as_str() {
-        "planned" => "Nothing was changed: this was a dry run.\n".to_owned(),
+        "planned" => "Nothing was changed: this is only what would happen.\n".to_owned(),
+        "applied" if answer.confirm.is_some() => {
+            format!("Revision {revision} is in force until it is confirmed or taken back.\n")
+        }
         "applied" if answer.committed => format!("Revision {revision} is in force.\n"),
         "applied" => format!("Nothing new: revision {revision} stays in force.\n"),
-        "reverted" => format!(
+        "reverted" if answer.committed => format!(
             "The kernel refused revision {revision}; the one before is in force again. {}\n",
+            clean(answer.error.as_deref().unwrap_or_default())
+        ),
+        "reverted" => format!(
+            "{} Revision {revision} is in force.\n",
             clean(answer.error.as_deref().unwrap_or_default())
         ),
         _ => format!(
             "Revision {revision} is stored; it is still being applied. lintel status shows it.\n"
         ),
     });
+    if let Some(confirm) = &answer.confirm {
+        let what = if answer.outcome == "planned" {
+            "It would be taken back"
+        } else {
+            "It is taken back"
+        };
+        text.push_str(&wrap(
+            &format!(
+                "{what} after {} s unless somebody says: lintel config confirm",
+                confirm.seconds_left
+            ),
+            0,
+        ));
+    }
     text
 }
 

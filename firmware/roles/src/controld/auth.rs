@@ -106,15 +106,19 @@ impl Auth {
 
     /// Whether the token belongs to a session; using it keeps it alive.
     pub(super) fn is_session(&mut self, now: Now, token: Option<&str>) -> bool {
-        let Some(key) = token.and_then(key_of) else {
-            return false;
-        };
-        let Some(session) = self.sessions.get_mut(&key) else {
+        token
+            .and_then(key_of)
+            .is_some_and(|key| self.is_session_key(now, &key))
+    }
+
+    /// The same, for a token of which the SHA-256 is known.
+    pub(super) fn is_session_key(&mut self, now: Now, key: &[u8; 32]) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
         let age_s = now.unix_s.saturating_sub(session.created_unix_s);
         if session.used + SESSION_IDLE <= now.mono || age_s > SESSION_S_MAX {
-            self.sessions.remove(&key);
+            self.sessions.remove(key);
             return false;
         }
         session.used = now.mono;
@@ -232,11 +236,11 @@ fn seconds_until(now: Instant, until: Instant) -> u64 {
 }
 
 /// The map's key; a text that no token looks like has none, so that nothing long is hashed.
-fn key_of(token: &str) -> Option<[u8; 32]> {
+pub(super) fn key_of(token: &str) -> Option<[u8; 32]> {
     (token.len() == 2 * TOKEN_BYTES).then(|| sha256(token.as_bytes()))
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     for (to, from) in out.iter_mut().zip(digest(&SHA256, bytes).as_ref()) {
         *to = *from;
@@ -244,7 +248,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String does not fail.

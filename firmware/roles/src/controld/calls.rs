@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use lintel_api::types::Memory;
 use lintel_api::types::{
-    AuthStatus, Done, Health, LOG_LINES_MAX, LeaseDeleteParams, LogEntry, LogParams,
+    AuthStatus, ConfirmParams, Done, Health, LOG_LINES_MAX, LeaseDeleteParams, LogEntry, LogParams,
     PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordParams, RESET_CONFIRM, ResetParams,
-    ServiceParams,
+    RevisionParams, ServiceParams,
 };
 use lintel_api::{Access, Method, MethodId};
 use lintel_ipc::call::{Call, Caller, FieldError, Origin, Problem, Reply};
@@ -112,10 +112,27 @@ impl Core {
             MethodId::NetworkInterfaces => Ok(self.interfaces()).into(),
             MethodId::ConfigShow => read(params).and_then(|p| self.config_show(p)).into(),
             MethodId::ConfigValidate => read(params).and_then(|p| self.config_validate(p)).into(),
-            MethodId::ConfigApply => match read(params) {
-                Ok(params) => self.config_apply(now, waiter, caller, params),
+            MethodId::ConfigApply | MethodId::ConfigCommit => match read(params) {
+                Ok(params) => self.config_commit(now, waiter, caller, params),
                 Err(problem) => Outcome::Now(Err(problem)),
             },
+            MethodId::ConfigPlan => read(params)
+                .and_then(|params| self.config_plan(caller, params))
+                .into(),
+            MethodId::ConfigConfirm => match read::<ConfirmParams>(params) {
+                Ok(params) => {
+                    self.config_confirm(now, caller, params.revision, params.token.as_deref())
+                }
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::ConfigRollback => match read(params) {
+                Ok(params) => self.config_rollback(now, waiter, caller, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::ConfigRevisionsShow => read::<RevisionParams>(params)
+                .and_then(|params| self.revision_shown(params.revision))
+                .into(),
+            MethodId::ConfigDiff => read(params).and_then(|p| self.config_diff(&p)).into(),
             MethodId::ConfigRevisions => {
                 read(params).and_then(|p| self.config_revisions(&p)).into()
             }
@@ -159,7 +176,7 @@ impl Core {
         let local = caller.origin == Origin::Local;
         let good = self.facts.data == DataState::Good;
         match method.access {
-            Access::Open => Ok(()),
+            Access::Open | Access::Token => Ok(()),
             Access::Setup if !good => Err(data_failed()),
             Access::Setup if self.auth.is_claimed() => Err(problem(
                 409,
@@ -389,7 +406,7 @@ impl Core {
         }
     }
 
-    fn new_session(&mut self, now: Now) -> Outcome {
+    pub(super) fn new_session(&mut self, now: Now) -> Outcome {
         let (token, row) = self.auth.begin_session(now, self.rng.as_mut());
         // A session that is not stored ends with the process: better than no login.
         self.stored("storing a session", |store| store.put_session(&row));

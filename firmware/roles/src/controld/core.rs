@@ -34,6 +34,7 @@ use lintel_proto::rng::Rng;
 use lintel_store::{RevisionState, Store, StoreError, TlsRow};
 
 use super::auth::Auth;
+use super::confirm::Window;
 use super::startup::{self, Active};
 
 /// How long the search for a WAN port keeps ports out of the LAN. ISC's and dnsmasq's servers
@@ -210,6 +211,10 @@ pub struct Core {
     pub(super) kernel_writes: u64,
     pub(super) step_error: Option<String>,
     pub(super) pending_apply: Option<PendingApply>,
+    /// A revision that waits to be confirmed.
+    pub(super) window: Option<Window>,
+    /// When a network that was left may be let go.
+    pub(super) leaving_due: Option<Instant>,
     sysctls_asked: Vec<String>,
     detection_until: Option<Instant>,
     pub(super) up: BTreeSet<RoleName>,
@@ -300,6 +305,7 @@ impl Core {
             detection_over: false,
             detected_wan: kept.detected_wan,
             wan_lease: wan_lease.clone(),
+            leaving: kept.leaving,
             data,
             run: start.run.is_some(),
         };
@@ -320,6 +326,8 @@ impl Core {
             kernel_writes: 0,
             step_error: None,
             pending_apply: None,
+            window: None,
+            leaving_due: Some(now.mono),
             sysctls_asked: Vec::new(),
             detection_until: None,
             up: BTreeSet::new(),
@@ -438,6 +446,12 @@ impl Core {
             self.take_snapshot(now);
         }
         self.write_again(now);
+        if due(self.window.as_ref().map(|window| window.until)) {
+            self.window_over(now);
+        }
+        if due(self.leaving_due) {
+            self.let_go(now);
+        }
         self.expire_init_uses(now);
         if let Some(pending) = &mut self.pending_apply
             && !pending.replied
@@ -469,6 +483,8 @@ impl Core {
             Some(self.note_at),
             self.write_again_at,
             self.snapshot_at,
+            self.window.as_ref().map(|window| window.until),
+            self.leaving_due,
             init,
             apply.map(|pending| pending.deadline),
         ]
@@ -725,11 +741,7 @@ impl Core {
         if self.converge.is_settled() {
             self.step_error = None;
             self.own_notices.remove(&NoticeCode::StepFailed);
-            if let Some(number) = self.active.revision {
-                self.stored("noting that the revision is applied", |store| {
-                    store.mark_revision(number, RevisionState::Applied)
-                });
-            }
+            self.note_applied();
             if let Some(mut pending) = self.pending_apply.take()
                 && !pending.replied
             {
@@ -737,12 +749,13 @@ impl Core {
                 self.reply_value(pending.waiter, &pending.answer);
             }
             self.dirty("config", now);
+            self.leaving_due.get_or_insert(now.mono);
         }
     }
 
     /// The kernel refused the wish. When a new revision is to blame, the one before is taken.
     fn rolled_back(&mut self, now: Now) {
-        let Some(mut pending) = self.pending_apply.take() else {
+        let Some(pending) = self.pending_apply.take() else {
             log::error!("the kernel refuses what is desired; the last good state stays");
             return;
         };
@@ -752,12 +765,11 @@ impl Core {
                 store.mark_revision(number, RevisionState::Failed)
             });
         }
-        self.active = pending.previous;
-        if !pending.replied {
-            pending.answer.outcome = "reverted".to_owned();
-            pending.answer.error = self.step_error.clone();
-            self.reply_value(pending.waiter, &pending.answer);
-        }
+        self.window = None;
+        self.keep_leaving(now, &pending.previous.config.clone());
+        self.active = pending.previous.clone();
+        self.pending_apply = Some(pending);
+        self.end_apply_as_reverted();
         self.refresh(now);
         self.dirty("config", now);
     }

@@ -72,6 +72,7 @@ impl Core {
         let mut names_changed = false;
         for (token, binding) in binds {
             if done.is_some() {
+                self.has_moved(now, &binding);
                 names_changed |= self.keep(now, binding);
                 self.say(Output::Dhcpd(ToDhcpd::Durable { token }));
             } else {

@@ -1,5 +1,7 @@
 //! Which configuration is in force when the role begins.
 //!
+//! A revision that still waits to be confirmed is taken back first.
+//!
 //! The newest revision that has not failed; one that no longer loads is marked and the one
 //! before it is tried; when none loads, the factory's. Under `lintel run` the file is a revision
 //! of its own, made when it was not given before.
@@ -7,10 +9,13 @@
 use std::error::Error as _;
 
 use lintel_ipc::init::Start;
+use lintel_model::Ipv4Net;
 use lintel_model::config::{Config, PortSelector, Problem};
 use lintel_model::facts::{DataState, Notice, NoticeCode, Severity};
 use lintel_model::lease::{Binding, WanLease};
 use lintel_store::{Revision, RevisionDraft, RevisionState, SessionRow, Store, StoreError};
+
+use super::confirm::not_confirmed;
 
 /// Author of the revision that `lintel run` was given as a file.
 const RUN_AUTHOR: &str = "run";
@@ -44,6 +49,7 @@ pub(super) struct Kept {
     pub(super) sessions: Vec<SessionRow>,
     pub(super) bindings: Vec<Binding>,
     pub(super) drift: Option<i64>,
+    pub(super) leaving: Vec<Ipv4Net>,
 }
 
 impl Kept {
@@ -55,6 +61,7 @@ impl Kept {
             sessions: store.sessions()?,
             bindings: store.bindings()?,
             drift: store.drift()?,
+            leaving: store.leaving()?,
         })
     }
 }
@@ -80,6 +87,13 @@ pub(super) fn load(
                 store.commit_revision(&draft)?;
             }
         }
+    }
+    for number in store.revert_pending()? {
+        let text = format!(
+            "Revision {number} of the configuration was not confirmed before the box started again, so the one before is in force."
+        );
+        log::warn!("{text}");
+        notices.push(not_confirmed(text));
     }
     let mut before = u64::MAX;
     while let Some(revision) = store.good_revision_before(before)? {
@@ -164,6 +178,7 @@ fn draft<'a>(toml: &'a str, author: &'a str, reason: &'a str, unix_s: u64) -> Re
         author,
         reason,
         unix_s,
+        pending: false,
     }
 }
 

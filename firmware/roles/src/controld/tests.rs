@@ -2,6 +2,7 @@
 
 mod calls;
 mod clock;
+mod confirm;
 mod kernel;
 mod leases;
 mod random;

@@ -30,10 +30,11 @@ impl Core {
             config: ConfigStatus {
                 revision: self.active.revision,
                 author: self.active.author.clone(),
-                pending: self
+                applying: self
                     .pending_apply
                     .as_ref()
                     .and_then(|pending| pending.answer.revision),
+                pending: self.pending_confirm(now),
                 fail_secure: self.active.fail_secure,
             },
             kernel: self.kernel_status(),

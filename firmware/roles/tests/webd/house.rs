@@ -461,6 +461,7 @@ fn knowledge() -> Knowledge {
         config: ConfigStatus {
             revision: Some(3),
             author: "web".to_owned(),
+            applying: None,
             pending: None,
             fail_secure: false,
         },

@@ -72,7 +72,10 @@ fn without_a_session_only_open_methods_answer() {
     for method in METHODS {
         let reply = bench.web(method.name, json!({}), None);
         let refused = kind(&reply) == "not-logged-in";
-        let guarded = matches!(method.access, Access::Login | Access::Diagnosis);
+        let guarded = matches!(
+            method.access,
+            Access::Login | Access::Diagnosis | Access::Token
+        );
         assert_eq!(refused, guarded, "{}", method.name);
     }
     assert!(

@@ -170,6 +170,7 @@ fn a_revision_that_no_longer_loads_gives_way_to_the_last_good_one() {
             author: "test",
             reason: "",
             unix_s: 0,
+            pending: false,
         };
         store.commit_revision(&draft).unwrap();
     }
@@ -190,6 +191,7 @@ fn with_no_revision_that_loads_the_box_is_as_from_the_factory() {
         author: "test",
         reason: "",
         unix_s: 0,
+        pending: false,
     };
     store.commit_revision(&draft).unwrap();
     let mut bench = Bench::new(start(), store);

@@ -9,10 +9,10 @@ use serde_json::json;
 use super::*;
 
 /// A data directory of this test's own, removed at the end.
-struct Dir(PathBuf);
+pub(super) struct Dir(PathBuf);
 
 impl Dir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("lintel-controld-{}-{n}", std::process::id());
@@ -23,7 +23,7 @@ impl Dir {
         Store::open_or_restore(&self.0, UNIX_S).unwrap()
     }
 
-    fn bench(&self) -> Bench {
+    pub(super) fn bench(&self) -> Bench {
         let mut bench = Bench::new(start(), self.store());
         bench.join_all();
         bench

@@ -142,8 +142,11 @@ fn notices(status: &Status) -> Vec<NoticeView> {
         .iter()
         .map(|notice| view(notice.severity, &notice.text))
         .collect();
-    if let Some(pending) = status.config.pending {
-        let text = format!("Revision {pending} waits to be confirmed; otherwise it is undone.");
+    if let Some(pending) = &status.config.pending {
+        let text = format!(
+            "Revision {} waits to be confirmed; otherwise it is taken back in {} s.",
+            pending.revision, pending.seconds_left
+        );
         views.insert(0, view(Severity::Warning, &text));
     }
     views

@@ -1,0 +1,335 @@
+//! What changes the configuration: plan, commit, roll back.
+//!
+//! Every change takes one way: read and check everything, resolve, diff with what the kernel
+//! holds, store the revision, make it the one in force, and answer when the kernel holds it. A
+//! dry run stops before the store.
+
+use lintel_api::types::{ConfigApplied, ConfigParams, PendingConfirm, PlannedStep, RollbackParams};
+use lintel_ipc::call::{Caller, Origin, Problem};
+use lintel_model::RoleName;
+use lintel_model::config::Config;
+use lintel_model::config::change::{changes, undo};
+use lintel_model::facts::{DataState, Facts, NoticeCode};
+use lintel_model::services::Resolved;
+use lintel_store::{RevisionDraft, RevisionState};
+
+use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem};
+use super::config_calls::invalid;
+use super::confirm::may_cut_off;
+use super::core::{APPLY_WAIT, Core, Now, PendingApply, Waiter};
+use super::startup::{self, Active};
+
+/// Longest reason kept, characters.
+const REASON_CHARS_MAX: usize = 200;
+
+/// A change that somebody wants.
+struct Wish {
+    toml: String,
+    config: Config,
+    reason: String,
+    dry_run: bool,
+    confirm_s: Option<u32>,
+}
+
+impl Core {
+    /// `config.plan`.
+    pub(super) fn config_plan(
+        &self,
+        caller: &Caller,
+        params: ConfigParams,
+    ) -> Result<ConfigApplied, Problem> {
+        let confirm_s = params.confirm_s;
+        let (_, config) = self.read_config(params)?;
+        let (plan, _) = self.preview(caller, &config, confirm_s)?;
+        Ok(plan)
+    }
+
+    /// `config.apply` and `config.commit`.
+    pub(super) fn config_commit(
+        &mut self,
+        now: Now,
+        waiter: Waiter,
+        caller: &Caller,
+        params: ConfigParams,
+    ) -> Outcome {
+        let reason = params.reason.clone().unwrap_or_default();
+        let (dry_run, confirm_s) = (params.dry_run, params.confirm_s);
+        match self.read_config(params) {
+            Ok((toml, config)) => {
+                let wish = Wish {
+                    toml,
+                    config,
+                    reason,
+                    dry_run,
+                    confirm_s,
+                };
+                self.commit(now, waiter, caller, wish)
+            }
+            Err(problem) => Outcome::Now(Err(problem)),
+        }
+    }
+
+    /// `config.rollback`: ends the open window, or commits what an older revision says.
+    pub(super) fn config_rollback(
+        &mut self,
+        now: Now,
+        waiter: Waiter,
+        caller: &Caller,
+        params: RollbackParams,
+    ) -> Outcome {
+        let named = params.revision.is_some() || params.undo.is_some();
+        if let Some(window) = self.window.as_ref().filter(|_| !named) {
+            let (was, previous) = (window.revision, window.previous.config.clone());
+            let shown = self.preview(caller, &previous, None);
+            let (mut answer, _) = match shown {
+                Ok(shown) => shown,
+                Err(problem) => return Outcome::Now(Err(problem)),
+            };
+            if !params.dry_run {
+                self.take_back(now);
+                answer.outcome = "reverted".to_owned();
+                answer.error = Some(format!("Revision {was} was rolled back."));
+            }
+            answer.confirm = None;
+            answer.revision = self.active.revision;
+            return Ok(answer).into();
+        }
+        match self.rollback_wish(params) {
+            Ok(wish) => self.commit(now, waiter, caller, wish),
+            Err(problem) => Outcome::Now(Err(problem)),
+        }
+    }
+
+    fn rollback_wish(&self, params: RollbackParams) -> Result<Wish, Problem> {
+        if params.path.is_some() && params.undo.is_none() {
+            return Err(bad_field(
+                "path",
+                "it goes with undo",
+                "say in undo which revision's change of this value is meant",
+            ));
+        }
+        let (toml, reason) = match (params.revision, params.undo) {
+            (Some(_), Some(_)) => {
+                return Err(bad_field(
+                    "undo",
+                    "one of revision and undo is wanted",
+                    "revision goes back to a state; undo takes back one change",
+                ));
+            }
+            (Some(number), None) => {
+                let revision = self.stored_revision(number)?;
+                (revision.toml, format!("back to revision {number}"))
+            }
+            (None, Some(number)) => {
+                let (_, before) = self.config_before(number)?;
+                let mut changed = changes(&before, &self.revision_config(number)?);
+                if let Some(path) = &params.path {
+                    changed.retain(|change| change.path == *path);
+                    if changed.is_empty() {
+                        return Err(bad_field(
+                            "path",
+                            "that revision did not change it",
+                            "lintel config diff shows what a revision changed",
+                        ));
+                    }
+                }
+                let undone = undo(&self.active.config, &changed).map_err(|error| {
+                    problem(
+                        409,
+                        "cannot-undo",
+                        "The change cannot be undone by itself any more",
+                        &format!("{error}. Undo the other values one by one with path."),
+                    )
+                })?;
+                let problems = undone.problems();
+                if !problems.is_empty() {
+                    return Err(invalid(problems));
+                }
+                let what = params.path.as_deref().unwrap_or("all");
+                (
+                    undone.to_toml(),
+                    format!("undo {what} of revision {number}"),
+                )
+            }
+            (None, None) => {
+                let active = self.active.revision.unwrap_or(u64::MAX);
+                let (number, _) = self.config_before(active)?;
+                let revision = self.stored_revision(number)?;
+                (revision.toml, format!("back to revision {number}"))
+            }
+        };
+        let config = startup::parse(&self.start, &toml).map_err(invalid)?;
+        Ok(Wish {
+            toml,
+            config,
+            reason: params.reason.unwrap_or(reason),
+            dry_run: params.dry_run,
+            confirm_s: params.confirm_s,
+        })
+    }
+
+    /// Plan, store, apply. The reply waits for the kernel, but not for ever.
+    fn commit(&mut self, now: Now, waiter: Waiter, caller: &Caller, wish: Wish) -> Outcome {
+        let (mut answer, wait) = match self.preview(caller, &wish.config, wish.confirm_s) {
+            Ok(shown) => shown,
+            Err(problem) => return Outcome::Now(Err(problem)),
+        };
+        if wish.dry_run {
+            return Ok(answer).into();
+        }
+        if self.facts.data != DataState::Good {
+            return Outcome::Now(Err(data_failed()));
+        }
+        if self.pending_apply.is_some() {
+            return Outcome::Now(Err(problem(
+                409,
+                "apply-under-way",
+                "Another configuration is being applied",
+                "Try again when it has come to its end; the status shows it.",
+            )));
+        }
+        if let Err(problem) = self.refuse_while_pending(now) {
+            return Outcome::Now(Err(problem));
+        }
+        let previous = self.active.clone();
+        let reason = wish.reason.chars().filter(|c| !c.is_control());
+        let reason: String = reason.take(REASON_CHARS_MAX).collect();
+        answer.confirm = None;
+        if wish.toml != self.active.toml {
+            let author = match caller.origin {
+                Origin::Local => "local",
+                Origin::Web => "web",
+            };
+            let draft = RevisionDraft {
+                toml: &wish.toml,
+                author,
+                reason: &reason,
+                unix_s: now.unix_s,
+                pending: wait.is_some(),
+            };
+            let number = self.stored("storing a revision", |store| store.commit_revision(&draft));
+            let Some(number) = number else {
+                return Outcome::Now(Err(cannot_store()));
+            };
+            log::info!("revision {number} by {author}: {reason}");
+            answer.revision = Some(number);
+            answer.committed = true;
+            self.keep_leaving(now, &wish.config);
+            self.active = Active {
+                revision: Some(number),
+                author: author.to_owned(),
+                reason,
+                unix_s: now.unix_s,
+                toml: wish.toml,
+                config: wish.config,
+                fail_secure: false,
+            };
+            if let Some(wait) = wait {
+                let token = self.open_window(now, caller, number, previous.clone(), wait);
+                answer.confirm = self.pending_confirm(now).map(|pending| PendingConfirm {
+                    token: Some(token),
+                    ..pending
+                });
+            }
+            self.own_notices.remove(&NoticeCode::RevisionFailed);
+            self.own_notices.remove(&NoticeCode::NotConfirmed);
+            self.restored_is_dealt_with();
+            self.want_snapshot(now);
+            self.refresh(now);
+            self.drive(now);
+            self.dirty("config", now);
+        }
+        if self.converge.is_settled() && answer.plan.is_empty() {
+            answer.outcome = "applied".to_owned();
+            self.note_applied();
+            return Ok(answer).into();
+        }
+        answer.outcome = "waiting".to_owned();
+        if !self.up.contains(&RoleName::Netd) {
+            return Ok(answer).into();
+        }
+        self.pending_apply = Some(PendingApply {
+            waiter,
+            deadline: now.mono + APPLY_WAIT,
+            answer,
+            replied: false,
+            previous,
+        });
+        Outcome::Later
+    }
+
+    /// What the change would do, and how long its author would have to confirm it.
+    fn preview(
+        &self,
+        caller: &Caller,
+        config: &Config,
+        confirm_s: Option<u32>,
+    ) -> Result<(ConfigApplied, Option<embassy_time::Duration>), Problem> {
+        let facts = Facts {
+            leaving: self.leaving_with(config),
+            ..self.facts.clone()
+        };
+        let wish = lintel_plan::resolve(config, &facts);
+        let plan = self.planned(&wish);
+        let hazards: Vec<_> = plan.iter().map(|step| step.hazard).collect();
+        let may_cut = may_cut_off(&self.resolved, &wish, &hazards);
+        let differs = changes(&self.active.config, config);
+        let wait = self.confirm_wait(caller, confirm_s, may_cut)?;
+        let wait = wait.filter(|_| confirm_s.is_some() || !differs.is_empty());
+        let new = config.lan.address.addr();
+        let answer = ConfigApplied {
+            revision: self.active.revision,
+            committed: false,
+            changes: differs,
+            plan,
+            outcome: "planned".to_owned(),
+            confirm: wait.map(|wait| PendingConfirm {
+                seconds_left: u32::try_from(wait.as_secs()).unwrap_or(u32::MAX),
+                previous: self.active.revision,
+                address: (new != self.active.config.lan.address.addr()).then_some(new),
+                ..PendingConfirm::default()
+            }),
+            error: None,
+            notices: wish.notices,
+        };
+        Ok((answer, wait))
+    }
+
+    /// What the kernel would be told; nothing while it has not been looked at.
+    fn planned(&self, wish: &Resolved) -> Vec<PlannedStep> {
+        let Some(observed) = &self.observed else {
+            return Vec::new();
+        };
+        let steps = lintel_plan::diff(&wish.kernel, observed).steps.into_iter();
+        steps
+            .map(|step| PlannedStep {
+                reason: step.reason,
+                hazard: step.hazard,
+            })
+            .collect()
+    }
+
+    /// The kernel holds the revision in force. One that waits to be confirmed keeps that mark.
+    pub(super) fn note_applied(&mut self) {
+        if self.window.is_some() {
+            return;
+        }
+        if let Some(number) = self.active.revision {
+            self.stored("noting that the revision is applied", |store| {
+                store.mark_revision(number, RevisionState::Applied)
+            });
+        }
+    }
+
+    /// Answers whoever waits for the kernel to take a revision that is no longer wanted.
+    pub(super) fn end_apply_as_reverted(&mut self) {
+        if let Some(mut pending) = self.pending_apply.take()
+            && !pending.replied
+        {
+            pending.answer.outcome = "reverted".to_owned();
+            pending.answer.error = self.step_error.clone();
+            pending.answer.confirm = None;
+            self.reply_value(pending.waiter, &pending.answer);
+        }
+    }
+}
