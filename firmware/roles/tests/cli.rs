@@ -34,6 +34,10 @@ const CONFIG: &str = "[system]\nhostname = \"attic\"\n[wan]\nport = \"eth9\"\n";
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let rest = args.get(1..).unwrap_or_default();
+    // The CLI starts itself anew, with nothing before its own arguments.
+    if std::env::var_os("LINTEL_TEST_CLI").is_some() {
+        return lintel_roles::cli::main(&args);
+    }
     match args.first().and_then(|first| first.to_str()) {
         Some("role") => {
             logger::install(log::LevelFilter::Debug);
@@ -62,7 +66,7 @@ fn supervise(dir: &Path) -> ExitCode {
 }
 
 fn all_tests(filter: Option<&str>) -> ExitCode {
-    let tests: [(&str, fn()); 11] = [
+    let tests: [(&str, fn()); 14] = [
         (
             "a_box_that_is_not_there_is_told",
             a_box_that_is_not_there_is_told,
@@ -89,6 +93,12 @@ fn all_tests(filter: Option<&str>) -> ExitCode {
         ("bash_and_zsh_complete", bash_and_zsh_complete),
         ("fish_completes", fish_completes),
         ("tables_fit_the_terminal", tables_fit_the_terminal),
+        ("a_batch_stops_or_goes_on", a_batch_stops_or_goes_on),
+        ("the_shell_is_a_shell", the_shell_is_a_shell),
+        (
+            "json_is_printed_for_failures_too",
+            json_is_printed_for_failures_too,
+        ),
     ];
     let threads: Vec<_> = tests
         .into_iter()
@@ -351,6 +361,127 @@ fn tables_fit_the_terminal() {
     assert!(piped.contains(reason), "{piped}");
 }
 
+fn a_batch_stops_or_goes_on() {
+    let house = House::start();
+    let objects = |out: &Out| -> Vec<Value> {
+        let lines = out.out.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    // From standard input; dnsd is not there, so its line fails when it is run.
+    let text = "# what follows fails at its second line\nhealth\n\ndns flush\nlintel auth status\n";
+    let stopped = house.cli_with(&["--json", "batch"], text);
+    assert_eq!(stopped.code, 1, "{}", stopped.err);
+    let lines = objects(&stopped);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(
+        (&lines[0]["line"], &lines[0]["result"]["status"]),
+        (&2.into(), &"up".into())
+    );
+    assert_eq!(lines[1]["command"], "dns flush");
+    assert!(lines[1]["problem"]["title"].is_string(), "{lines:?}");
+    assert!(
+        stopped.err.contains("stopped at line 4; 1 more"),
+        "{}",
+        stopped.err
+    );
+
+    let went_on = house.cli_with(&["--json", "batch", "--go-on", "--file", "-"], text);
+    assert_eq!(went_on.code, 1);
+    assert_eq!(objects(&went_on).len(), 3);
+    assert!(
+        went_on.err.contains("1 of 3 lines failed: 4"),
+        "{}",
+        went_on.err
+    );
+
+    // A line that is wrong stops all before the first is run, unless told to go on.
+    let file = house.file(&format!("{CONFIG}# by a batch\n"));
+    let apply = format!("config apply '{file}' --reason 'by a batch'");
+    for (args, code, applied) in [
+        (&["batch", &apply, "frobnicate"][..], 2, false),
+        (&["batch", &apply, "health \"x"], 2, false),
+        (&["batch", &apply, "auth login"], 2, false),
+        (&["batch", &apply, "logs -f"], 2, false),
+        (&["batch", "--go-on", &apply, "frobnicate"], 2, true),
+    ] {
+        let out = house.cli(args);
+        assert_eq!(out.code, code, "{args:?}: {}", out.err);
+        let shown = house.cli(&["config", "show"]).out;
+        assert_eq!(shown.contains("by a batch"), applied, "{args:?}: {shown}");
+    }
+    let both = house.cli(&["batch", "--file", &file, "health"]);
+    assert!(
+        both.code == 2 && both.err.contains("not both"),
+        "{}",
+        both.err
+    );
+    let good = house.cli(&["batch", "health", "config revisions"]);
+    assert_eq!(good.code, 0, "{}", good.err);
+    assert!(good.out.starts_with("up\nREVISION"), "{}", good.out);
+    assert!(good.out.contains("by a batch"), "{}", good.out);
+}
+
+fn the_shell_is_a_shell() {
+    let house = House::start();
+    let socket = house.socket();
+    let path = house.dir.with_lintel();
+    let state = house.dir.0.join("state");
+    let env = [
+        ("PATH", path.as_str()),
+        ("LINTEL_SOCKET", socket.to_str().unwrap()),
+        // The CLI starts itself for each command, so it must begin as one.
+        ("LINTEL_TEST_CLI", "1"),
+        ("XDG_STATE_HOME", state.to_str().unwrap()),
+    ];
+    let mut pty = Pty::start(100, &["lintel", "shell"], &env);
+    pty.expect("attic> ");
+    pty.send("serv\tstat\t\r");
+    pty.expect("controld  ready");
+    pty.expect("attic> ");
+    // A list, with what each is about.
+    pty.send("config \t\t");
+    pty.expect("JSON Schema of the configuration");
+    pty.send("\x15frobnicate\r");
+    pty.expect("there is no command \"frobnicate\"");
+    pty.expect("attic> ");
+    // What never ends by itself ends with Ctrl-C, and the shell does not.
+    pty.send("logs controld -f\r");
+    pty.expect("a new certificate");
+    pty.send("\x03");
+    pty.expect("attic> ");
+    pty.send("auth setup password=\"long enough words\"\r");
+    pty.expect("password is set");
+    pty.expect("attic> ");
+    // The arrow key brings the line before the one with the password.
+    pty.send("\x1b[A\r");
+    pty.expect("a new certificate");
+    pty.send("\x03");
+    pty.expect("attic> ");
+    pty.send("help\r");
+    pty.expect("Exit status");
+    pty.expect("attic> ");
+    pty.send("exit\r");
+    assert_eq!(pty.end(), 0);
+    let history = std::fs::read_to_string(state.join("lintel/history")).unwrap();
+    assert!(history.contains("services status"), "{history}");
+    assert!(!history.contains("enough"), "{history}");
+}
+
+fn json_is_printed_for_failures_too() {
+    let dir = Dir::new();
+    let socket = dir.0.join("nothing.sock");
+    let problem = |args: &[&str]| -> (i32, Value) {
+        let out = cli(&socket, args);
+        (out.code, serde_json::from_str(&out.out).unwrap())
+    };
+    let (code, away) = problem(&["--json", "status"]);
+    assert_eq!((code, &away["type"]), (1, &"unreachable".into()), "{away}");
+    let (code, wrong) = problem(&["logs", "nobody", "--json"]);
+    assert_eq!((code, &wrong["status"]), (2, &422.into()), "{wrong}");
+}
+
 struct Out {
     code: i32,
     out: String,
@@ -402,7 +533,10 @@ impl Dir {
         let script = self.0.join("lintel");
         if !script.exists() {
             let exe = std::env::current_exe().unwrap();
-            let text = format!("#!/bin/sh\nexec {} cli \"$@\"\n", exe.display());
+            let text = format!(
+                "#!/bin/sh\nLINTEL_TEST_CLI=1 exec {} \"$@\"\n",
+                exe.display()
+            );
             std::fs::write(&script, text).unwrap();
             std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
         }

@@ -132,6 +132,8 @@ pub(super) struct Globals {
     help: bool,
     version: bool,
     pub(super) socket: PathBuf,
+    /// Those that were written, for a process that does a part of the work.
+    pub(super) written: Vec<OsString>,
 }
 
 impl Globals {
@@ -141,22 +143,28 @@ impl Globals {
             help: false,
             version: false,
             socket: std::env::var_os("LINTEL_SOCKET").map_or_else(|| SOCKET.into(), PathBuf::from),
+            written: Vec::new(),
         };
         let mut rest = Vec::new();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             match arg.to_str() {
-                Some("--json") => globals.json = true,
+                Some("--json") => {
+                    globals.json = true;
+                    globals.written.push(arg.clone());
+                }
                 Some("--help" | "-h" | "help") => globals.help = true,
                 Some("--version" | "-V") => globals.version = true,
                 Some("--socket") => {
                     let path = args.next();
-                    globals.socket = path
-                        .ok_or_else(|| UsageError::Missing("the path after --socket".to_owned()))?
-                        .into();
+                    let path = path
+                        .ok_or_else(|| UsageError::Missing("the path after --socket".to_owned()))?;
+                    globals.socket = path.into();
+                    globals.written.extend([arg.clone(), path.clone()]);
                 }
                 Some(text) if text.starts_with("--socket=") => {
                     globals.socket = text.trim_start_matches("--socket=").into();
+                    globals.written.push(arg.clone());
                 }
                 _ => rest.push(arg.clone()),
             }

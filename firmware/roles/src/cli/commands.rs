@@ -17,7 +17,9 @@ pub(super) struct Command {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CommandId {
+    Batch,
     Completion,
+    Shell,
 }
 
 /// An option, of a command or of all.
@@ -30,21 +32,61 @@ pub(super) struct CommandOption {
 }
 
 /// All of them.
-pub(super) const COMMANDS: &[Command] = &[Command {
-    id: CommandId::Completion,
-    name: "completion",
-    usage: "bash|zsh|fish",
-    summary: "A script that lets a shell complete commands with the Tab key",
-    help: "\
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        id: CommandId::Shell,
+        name: "shell",
+        usage: "",
+        summary: "Commands at a prompt, with completion, history and help",
+        help: "\
+Tab completes, the arrow keys bring back what was written before, Ctrl-R
+searches in it, Ctrl-D or exit ends it. The history is kept in
+~/.local/state/lintel/history, where there is a home; a line that begins with a
+blank or holds a password is not kept.
+",
+        options: &[],
+        words: &[],
+    },
+    Command {
+        id: CommandId::Batch,
+        name: "batch",
+        usage: "[--go-on] [--file FILE] [LINE]...",
+        summary: "Many commands, one a line, from a file, from arguments or from standard input",
+        help: "\
+A line is a command without the word lintel: config apply new.toml. Words with
+blanks stand in quotes; what begins with # is a comment. All lines are read
+before the first is run, and one that is wrong stops them all; then they are run
+in order up to the first that fails. --go-on runs every line that can be run.
+With --json each line prints one JSON object: {\"line\", \"command\"} and
+\"result\", or \"problem\" as the REST API has it.
+Exit status: 0 all done; else that of the first line that failed, 1 or 2.
+",
+        options: &[
+            flag("--go-on", "do the other lines when one fails"),
+            CommandOption {
+                name: "--file",
+                value: "FILE",
+                summary: "read the lines there; - is standard input",
+            },
+        ],
+        words: &[],
+    },
+    Command {
+        id: CommandId::Completion,
+        name: "completion",
+        usage: "bash|zsh|fish",
+        summary: "A script that lets a shell complete commands with the Tab key",
+        help: "\
 bash:  lintel completion bash >> ~/.bashrc
 zsh:   lintel completion zsh > \"${fpath[1]}/_lintel\"
 fish:  lintel completion fish > ~/.config/fish/completions/lintel.fish
 The script asks the lintel that stands in the command what may follow, so it is
 right after an update too. The next shell that starts has it.
 ",
-    options: &[],
-    words: &["bash", "zsh", "fish"],
-}];
+        options: &[],
+        words: &["bash", "zsh", "fish"],
+    },
+];
 
 /// Options that every command takes.
 pub(super) const GLOBAL_OPTIONS: &[CommandOption] = &[

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use lintel_api::{METHODS, Method, MethodId, Param, ParamKind};
-use lintel_model::RoleName;
 
 use super::commands::{self, COMMANDS, Command, CommandOption, GLOBAL_OPTIONS};
 
@@ -57,6 +56,12 @@ pub(super) fn candidates(line: &[&str]) -> Candidates {
         match value_of_option(option, &before) {
             OptionValue::None => {}
             OptionValue::Free => return found,
+            OptionValue::Words(words) => {
+                for word in words.iter().filter(|word| word.starts_with(start)) {
+                    found.offer(*word, "");
+                }
+                return found;
+            }
             OptionValue::Files => {
                 found.files = true;
                 return found;
@@ -79,7 +84,6 @@ pub(super) fn candidates(line: &[&str]) -> Candidates {
                 found.offer(*word, "");
             }
         }
-        found.files = command.usage.contains("FILE");
     } else {
         next_words(&mut found, &words);
         if let Some((method, taken)) = method {
@@ -112,6 +116,8 @@ enum OptionValue {
     None,
     /// Something that cannot be known here.
     Free,
+    /// One of these.
+    Words(&'static [&'static str]),
     Files,
 }
 
@@ -133,6 +139,10 @@ fn value_of_option(option: &str, line: &[&str]) -> OptionValue {
     let name = option.trim_start_matches('-').replace('-', "_");
     let param = lintel_api::by_words(&words).and_then(|(method, _)| method.param(&name));
     match param {
+        Some(Param {
+            kind: ParamKind::OneOf(words),
+            ..
+        }) => OptionValue::Words(words),
         Some(param) if param.kind != ParamKind::Flag => OptionValue::Free,
         _ if option == "-n" => OptionValue::Free,
         _ => OptionValue::None,
@@ -197,16 +207,15 @@ fn next_words(found: &mut Candidates, words: &[&str]) {
 
 /// Values of the parameter that stands next, where they are known.
 fn parameters(found: &mut Candidates, method: &Method, given: &[&str]) {
-    let names_role = method.id == MethodId::ServicesRestart || method.id == MethodId::LogsServices;
-    if names_role && given.is_empty() {
-        for role in RoleName::SPAWNED {
-            found.offer(role.as_str(), "");
+    let next = method.params.iter().filter(|param| param.required);
+    match next.map(|param| param.kind).nth(given.len()) {
+        Some(ParamKind::OneOf(words)) => {
+            for word in words {
+                found.offer(*word, "");
+            }
         }
-        if method.id == MethodId::LogsServices {
-            found.offer("all", "every role");
-        }
+        _ => found.files |= method.param("toml").is_some() && given.is_empty(),
     }
-    found.files |= method.param("toml").is_some() && given.is_empty();
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 //! wrong (arguments, parameters, a configuration). It holds no state and decides nothing.
 
 mod args;
+mod batch;
 mod client;
 mod commands;
 mod complete;
 mod help;
+mod shell;
 mod show;
 mod text;
 
@@ -34,6 +36,7 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs the CLI with the arguments after the program's name.
 pub fn main(args: &[OsString]) -> ExitCode {
+    shell::hear_interrupts();
     let invocation = match args::parse(args) {
         Ok(args::Parsed::Call(invocation)) => *invocation,
         Ok(args::Parsed::Command(command, rest, globals)) => {
@@ -52,7 +55,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
             say(&format!("lintel {}\n", env!("CARGO_PKG_VERSION")));
             return ExitCode::SUCCESS;
         }
-        Err(error) => return complain_usage(&error),
+        Err(error) => return complain_usage(&error, args),
     };
     match call(invocation) {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,11 +66,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
 /// A command of the command line itself.
 fn own(id: CommandId, rest: &[OsString], globals: &Globals) -> ExitCode {
     match id {
-        CommandId::Completion => completion(rest, globals),
+        CommandId::Batch => batch::run(rest, globals),
+        CommandId::Completion => completion(rest),
+        CommandId::Shell => shell::run(rest, globals),
     }
 }
 
-fn completion(rest: &[OsString], _globals: &Globals) -> ExitCode {
+fn completion(rest: &[OsString]) -> ExitCode {
     let script = match rest {
         [shell] if shell == "bash" => complete::BASH,
         [shell] if shell == "zsh" => complete::ZSH,
@@ -98,27 +103,77 @@ fn call(mut invocation: Invocation) -> Result<(), ExitCode> {
     if password && invocation.params.get("password").is_none() {
         invocation.params["password"] = json!(read_password()?);
     }
-    let unreachable = |error: client::ClientError| {
-        complain(&error.to_string());
-        ExitCode::FAILURE
-    };
-    let mut client = Client::connect(&invocation.socket).map_err(unreachable)?;
-    let reply = client
-        .call(invocation.method.name, &invocation.params)
-        .map_err(unreachable)?;
-    match reply {
+    let mut client = Client::connect(&invocation.socket).map_err(|error| {
+        let failure = Failure::Unreachable(error);
+        failed(&invocation, &failure)
+    })?;
+    match ask(&mut client, &invocation) {
         Ok(value) if invocation.json => say(&pretty(&value)),
         Ok(value) => say(&show::text(
             invocation.method.id,
             &value,
             &invocation.params,
         )),
-        Err(problem) => return Err(refused(&invocation, &problem)),
+        Err(failure) => return Err(failed(&invocation, &failure)),
     }
     if invocation.follow {
         follow(&mut client, &invocation)?;
     }
     Ok(())
+}
+
+/// Why a call has no result.
+enum Failure {
+    Unreachable(client::ClientError),
+    Refused(Problem),
+}
+
+impl Failure {
+    /// In the shape of REST's problems, whoever it comes from.
+    fn to_problem(&self) -> Problem {
+        match self {
+            Self::Refused(problem) => problem.clone(),
+            Self::Unreachable(error) => Problem {
+                status: 503,
+                kind: "unreachable".to_owned(),
+                title: "The box cannot be reached".to_owned(),
+                detail: error.to_string(),
+                errors: Vec::new(),
+            },
+        }
+    }
+
+    /// Tells what the user wrote from what the box could not do.
+    fn exit(&self) -> u8 {
+        match self {
+            Self::Refused(problem) if problem.status == 422 => EXIT_USAGE,
+            _ => 1,
+        }
+    }
+
+    /// As lines for people.
+    fn text(&self, file: Option<&str>) -> String {
+        match self {
+            Self::Unreachable(error) => format!("lintel: {error}\n"),
+            Self::Refused(problem) => refusal(problem, file),
+        }
+    }
+}
+
+fn ask(client: &mut Client, invocation: &Invocation) -> Result<Value, Failure> {
+    let reply = client.call(invocation.method.name, &invocation.params);
+    reply
+        .map_err(Failure::Unreachable)?
+        .map_err(Failure::Refused)
+}
+
+/// Says why not.
+fn failed(invocation: &Invocation, failure: &Failure) -> ExitCode {
+    if invocation.json {
+        say(&pretty(&json!(failure.to_problem())));
+    }
+    mutter(&failure.text(invocation.file.as_deref()));
+    ExitCode::from(failure.exit())
 }
 
 /// Prints new lines as they come, until the box or the reader goes away.
@@ -147,14 +202,10 @@ fn follow(client: &mut Client, invocation: &Invocation) -> Result<(), ExitCode> 
     }
 }
 
-/// Says why not; the status tells what the user wrote from what the box could not do.
-fn refused(invocation: &Invocation, problem: &Problem) -> ExitCode {
-    if invocation.json {
-        say(&pretty(&json!(problem)));
-    }
+fn refusal(problem: &Problem, file: Option<&str>) -> String {
     let mut text = String::new();
     for error in &problem.errors {
-        let mut place = invocation.file.clone().unwrap_or_default();
+        let mut place = file.unwrap_or_default().to_owned();
         if let Some(line) = error.line {
             place.push_str(&format!(":{line}"));
         }
@@ -169,20 +220,13 @@ fn refused(invocation: &Invocation, problem: &Problem) -> ExitCode {
             text.push_str(&format!("  hint: {}\n", error.hint));
         }
     }
-    if !text.is_empty() {
-        let _ = std::io::stderr().write_all(text::clean_lines(&text).as_bytes());
-    }
     let dot = if problem.title.ends_with('.') {
         ""
     } else {
         "."
     };
-    complain(format!("{}{dot} {}", problem.title, problem.detail).trim_end());
-    if problem.status == 422 {
-        ExitCode::from(EXIT_USAGE)
-    } else {
-        ExitCode::FAILURE
-    }
+    let last = format!("lintel: {}{dot} {}", problem.title, problem.detail);
+    text + last.trim_end() + "\n"
 }
 
 fn read_password() -> Result<String, ExitCode> {
@@ -210,9 +254,23 @@ fn pretty(value: &Value) -> String {
     text + "\n"
 }
 
-fn complain_usage(error: &UsageError) -> ExitCode {
+fn complain_usage(error: &UsageError, args: &[OsString]) -> ExitCode {
+    if args.iter().any(|arg| arg == "--json") {
+        say(&pretty(&json!(wrong_line(error))));
+    }
     complain(&format!("{error}\ntry: lintel --help"));
     ExitCode::from(EXIT_USAGE)
+}
+
+/// What was written is wrong, in the shape of REST's problems.
+fn wrong_line(error: &impl std::fmt::Display) -> Problem {
+    Problem {
+        status: 422,
+        kind: "wrong-command".to_owned(),
+        title: "The command is written wrongly".to_owned(),
+        detail: error.to_string(),
+        errors: Vec::new(),
+    }
 }
 
 fn say(text: &str) {
@@ -224,6 +282,10 @@ fn say(text: &str) {
 }
 
 fn complain(text: &str) {
+    mutter(&format!("lintel: {text}\n"));
+}
+
+fn mutter(text: &str) {
     // Nobody is left to tell when standard error is gone.
-    let _ = writeln!(std::io::stderr(), "lintel: {}", text::clean_lines(text));
+    let _ = std::io::stderr().write_all(text::clean_lines(text).as_bytes());
 }

@@ -1,0 +1,237 @@
+//! `lintel batch`: many commands over one connection.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::process::ExitCode;
+
+use lexopt::Arg;
+use lintel_ipc::call::Problem;
+use serde_json::{Value, json};
+
+use super::args::{self, Globals, Invocation, Parsed};
+use super::client::Client;
+use super::commands::CommandId;
+use super::{EXIT_USAGE, Failure, ask, complain, mutter, say, show, wrong_line, wrong_use};
+
+/// Largest batch read, octets: thousands of lines.
+const BATCH_BYTES_MAX: u64 = 1 << 20;
+
+/// A line of the batch.
+struct Line {
+    /// From 1, as editors count.
+    number: usize,
+    text: String,
+    meaning: Result<Box<Invocation>, String>,
+}
+
+pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
+    let (lines, go_on) = match read(rest) {
+        Ok(read) => read,
+        Err(reason) => return wrong_use(CommandId::Batch, &reason),
+    };
+    let mut batch = Batch {
+        globals,
+        client: None,
+        failed: Vec::new(),
+        exit: 0,
+    };
+    let wrong = lines.iter().filter(|line| line.meaning.is_err()).count();
+    if wrong > 0 && !go_on {
+        for line in &lines {
+            if let Err(reason) = &line.meaning {
+                batch.refuse(line, reason);
+            }
+        }
+        complain("nothing was run: put the lines right, or run the others with --go-on");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    for (done, line) in lines.iter().enumerate() {
+        let well = batch.one(line);
+        if !well && !go_on {
+            let left = lines.len() - done - 1;
+            if left > 0 {
+                complain(&format!(
+                    "stopped at line {}; {left} more were not run (--go-on runs them)",
+                    line.number
+                ));
+            }
+            break;
+        }
+    }
+    if go_on && !batch.failed.is_empty() {
+        let failed: Vec<String> = batch.failed.iter().map(ToString::to_string).collect();
+        let of = lines.len();
+        complain(&format!(
+            "{} of {of} lines failed: {}",
+            failed.len(),
+            failed.join(", ")
+        ));
+    }
+    ExitCode::from(batch.exit)
+}
+
+struct Batch<'g> {
+    globals: &'g Globals,
+    /// Opened for the first line, and again when the box closed it.
+    client: Option<Client>,
+    /// Numbers of lines.
+    failed: Vec<usize>,
+    /// Of the first line that failed.
+    exit: u8,
+}
+
+impl Batch<'_> {
+    /// Runs a line; whether it went well.
+    fn one(&mut self, line: &Line) -> bool {
+        let invocation = match &line.meaning {
+            Ok(invocation) => invocation,
+            Err(reason) => {
+                self.refuse(line, reason);
+                return false;
+            }
+        };
+        match self.ask(invocation) {
+            Ok(value) if self.globals.json => self.print(line, "result", value),
+            Ok(value) => say(&show::text(
+                invocation.method.id,
+                &value,
+                &invocation.params,
+            )),
+            Err(failure) => {
+                let text = failure.text(invocation.file.as_deref());
+                self.fail(line, failure.exit(), &failure.to_problem(), &text);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn ask(&mut self, invocation: &Invocation) -> Result<Value, Failure> {
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => Client::connect(&self.globals.socket).map_err(Failure::Unreachable)?,
+        };
+        let answer = ask(&mut client, invocation);
+        if !matches!(answer, Err(Failure::Unreachable(_))) {
+            self.client = Some(client);
+        }
+        answer
+    }
+
+    fn refuse(&mut self, line: &Line, reason: &str) {
+        let text = format!("lintel: {reason}\n");
+        self.fail(line, EXIT_USAGE, &wrong_line(&reason), &text);
+    }
+
+    fn fail(&mut self, line: &Line, exit: u8, problem: &Problem, text: &str) {
+        self.failed.push(line.number);
+        if self.exit == 0 {
+            self.exit = exit;
+        }
+        if self.globals.json {
+            self.print(line, "problem", json!(problem));
+        }
+        mutter(&format!("line {}: {}\n{text}", line.number, line.text));
+    }
+
+    /// One object a line, so that what reads needs not wait for the end.
+    fn print(&self, line: &Line, what: &str, value: Value) {
+        let mut object = json!({"line": line.number, "command": line.text});
+        object[what] = value;
+        say(&format!("{object}\n"));
+    }
+}
+
+/// The lines and whether to go on after a failure; else what is wrong with the arguments.
+fn read(rest: &[OsString]) -> Result<(Vec<Line>, bool), String> {
+    let (mut go_on, mut file, mut lines) = (false, None, Vec::new());
+    let mut parser = lexopt::Parser::from_args(rest);
+    while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
+        match arg {
+            Arg::Long("go-on") => go_on = true,
+            Arg::Long("file") => {
+                let name = parser.value().map_err(|error| error.to_string())?;
+                file = Some(name.to_string_lossy().into_owned());
+            }
+            Arg::Value(line) => lines.push(line.to_string_lossy().into_owned()),
+            arg => return Err(arg.unexpected().to_string()),
+        }
+    }
+    let from_stdin = lines.is_empty() && file.as_deref().is_none_or(|name| name == "-");
+    if !lines.is_empty() && file.is_some() {
+        return Err("write the lines as arguments or in a file, not both".to_owned());
+    }
+    if lines.is_empty() {
+        let text = read_text(file.as_deref().unwrap_or("-"))?;
+        lines = text.lines().map(str::to_owned).collect();
+    }
+    let lines = (1..).zip(lines);
+    let lines = lines.filter_map(|(number, text)| {
+        let text = text.trim().to_owned();
+        let words = match shlex::split(&text) {
+            Some(words) if words.is_empty() => return None,
+            Some(words) => words,
+            None => {
+                let meaning = Err("a quote is not closed".to_owned());
+                return Some(Line {
+                    number,
+                    text,
+                    meaning,
+                });
+            }
+        };
+        let meaning = meaning(&words, from_stdin);
+        Some(Line {
+            number,
+            text,
+            meaning,
+        })
+    });
+    Ok((lines.collect(), go_on))
+}
+
+/// The call that a line asks for.
+fn meaning(words: &[String], from_stdin: bool) -> Result<Box<Invocation>, String> {
+    let words = match words {
+        [first, rest @ ..] if first == "lintel" => rest,
+        words => words,
+    };
+    if from_stdin && words.iter().any(|word| word == "-") {
+        return Err("standard input holds the batch: name a file in place of -".to_owned());
+    }
+    let args: Vec<OsString> = words.iter().map(OsString::from).collect();
+    match args::parse(&args) {
+        Ok(Parsed::Call(call)) if call.follow => Err("--follow never ends".to_owned()),
+        Ok(Parsed::Call(call)) => {
+            let asks = call.method.param("password").is_some();
+            if asks && call.params.get("password").is_none() {
+                return Err("nobody can be asked for the password here".to_owned());
+            }
+            Ok(call)
+        }
+        Ok(_) => Err(format!(
+            "{:?} is for people, not for a batch",
+            words.join(" ")
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn read_text(name: &str) -> Result<String, String> {
+    let mut text = String::new();
+    let read = if name == "-" {
+        std::io::stdin()
+            .take(BATCH_BYTES_MAX + 1)
+            .read_to_string(&mut text)
+    } else {
+        File::open(name).and_then(|file| file.take(BATCH_BYTES_MAX + 1).read_to_string(&mut text))
+    };
+    match read {
+        Err(error) => Err(format!("{name} cannot be read: {error}")),
+        Ok(_) if text.len() as u64 > BATCH_BYTES_MAX => {
+            Err(format!("{name} is longer than {BATCH_BYTES_MAX} octets"))
+        }
+        Ok(_) => Ok(text),
+    }
+}
