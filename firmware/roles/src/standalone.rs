@@ -28,7 +28,7 @@ use lintel_netlink::kernel::Kernel;
 use lintel_rt::channel::{Channel, ChannelError, pair};
 use lintel_rt::clock::Clock;
 use lintel_rt::poller::{Interest, Poller};
-use lintel_rt::spawn::{self, Isolation};
+use lintel_rt::spawn::{self, Isolation, Pace};
 use lintel_rt::table::{RolePolicy, policy};
 use lintel_rt::{logger, sockets};
 use lintel_store::Store;
@@ -142,7 +142,7 @@ impl Stage {
         poller.add(&init, INIT, Interest::READ)?;
         poller.add(&session, SESSION, Interest::READ)?;
         poller.add(&log_read, PIPE, Interest::READ)?;
-        let pid = spawn::spawn(&exe(), policy, isolation, theirs, log_write)?;
+        let pid = spawn::spawn(&exe(), policy, isolation, Pace::Usual, theirs, log_write)?;
         Ok(Self {
             role,
             pid: Pid::from_raw(pid.try_into().map_err(io::Error::other)?),

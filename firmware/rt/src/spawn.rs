@@ -40,12 +40,42 @@ pub fn reserve_init_fd() -> io::Result<()> {
     Ok(())
 }
 
+/// Whom a role lets pass until [`settle`]. On a box alone: elsewhere init may not hurry anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Whoever its row of the table says.
+    Usual,
+    /// Nobody: it served until a moment ago, and a busy box must not make its absence long.
+    Hurried,
+    /// Everybody: nobody waits for it yet.
+    Patient,
+}
+
+impl Pace {
+    /// nice(2).
+    fn nice(self, policy: &RolePolicy) -> libc::c_int {
+        match self {
+            Self::Usual => policy.nice,
+            Self::Hurried => -10,
+            Self::Patient => 19,
+        }
+    }
+}
+
+/// Puts a role that started at another pace where its row of the table wants it: each of its threads.
+pub fn settle(policy: &RolePolicy, pid: u32) -> io::Result<()> {
+    // A role leads a process group of its own, in which the kernel counts threads.
+    // SAFETY: plain call on numbers.
+    check(unsafe { libc::setpriority(libc::PRIO_PGRP, pid, policy.nice) })
+}
+
 /// Starts `exe role NAME` and gives its process number. `channel` becomes descriptor 3, `log`
 /// its standard output and error; both are closed here. The caller reaps it.
 pub fn spawn(
     exe: &Path,
     policy: &'static RolePolicy,
     isolation: Isolation,
+    pace: Pace,
     channel: OwnedFd,
     log: OwnedFd,
 ) -> io::Result<u32> {
@@ -63,7 +93,7 @@ pub fn spawn(
     // SAFETY: the closure runs between fork and exec; it makes system calls only and allocates
     // nothing. init has one thread, so no lock is held by another one either.
     unsafe {
-        command.pre_exec(move || prepare(policy, isolation, channel_fd, parent));
+        command.pre_exec(move || prepare(policy, isolation, pace, channel_fd, parent));
     }
     let child = command.spawn()?;
     drop(channel);
@@ -74,6 +104,7 @@ pub fn spawn(
 fn prepare(
     policy: &RolePolicy,
     isolation: Isolation,
+    pace: Pace,
     channel: RawFd,
     parent: u32,
 ) -> io::Result<()> {
@@ -102,6 +133,11 @@ fn prepare(
     // gives back may be -1 all the same.
     // SAFETY: plain call on numbers.
     unsafe { libc::nice(policy.nice) };
+    if isolation == Isolation::Boot {
+        // A kernel that refuses it makes the start slower, no more.
+        // SAFETY: plain call on numbers.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, pace.nice(policy)) };
+    }
     if isolation != Isolation::Off {
         limit(policy.limits, isolation)?;
         capabilities::reduce(policy, isolation)?;

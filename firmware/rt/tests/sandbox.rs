@@ -20,7 +20,7 @@ use lintel_rt::channel::{Channel, pair};
 use lintel_rt::clock::Clock;
 use lintel_rt::poller::{Interest, Poller};
 use lintel_rt::role::{INIT_TOKEN, InitEvent, RoleContext};
-use lintel_rt::spawn::{Isolation, log_pipe, reserve_init_fd, spawn};
+use lintel_rt::spawn::{Isolation, Pace, log_pipe, reserve_init_fd, spawn};
 use lintel_rt::table::{ROLES, RolePolicy};
 use lintel_rt::{escape, logger, sandbox};
 
@@ -154,7 +154,15 @@ impl Child {
         let (ours, theirs) = pair().unwrap();
         let (log_write, log_read) = log_pipe().unwrap();
         let exe = PathBuf::from("/proc/self/exe");
-        let pid = spawn(&exe, policy, Isolation::Boot, theirs, log_write).unwrap();
+        let pid = spawn(
+            &exe,
+            policy,
+            Isolation::Boot,
+            Pace::Usual,
+            theirs,
+            log_write,
+        )
+        .unwrap();
         let mut channel = Channel::new(ours).unwrap();
         let poller = Poller::new().unwrap();
         poller.add(&channel, 0, Interest::READ).unwrap();

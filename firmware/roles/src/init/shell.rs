@@ -18,7 +18,7 @@ use lintel_rt::clock::Clock;
 use lintel_rt::logger;
 use lintel_rt::poller::{Event, Interest, Poller, Token};
 use lintel_rt::sockets::{self, Addresses};
-use lintel_rt::spawn::{self, Isolation};
+use lintel_rt::spawn::{self, Isolation, Pace};
 use lintel_rt::table::{RolePolicy, policy};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -37,6 +37,8 @@ const MESSAGES_A_TURN: usize = 64;
 /// Octets taken from one role's pipe before the others have their turn: a role that writes
 /// without end is slowed down by its own pipe.
 const LOG_BYTES_A_TURN: usize = 16 << 10;
+/// Nobody waits for a page or for the time before there is a lease.
+const NO_FIRST_LEASE: [RoleName; 2] = [RoleName::Timed, RoleName::Webd];
 /// The wait when the kernel refuses to wait, so that the loop does not spin.
 const POLL_FAILED_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -169,18 +171,19 @@ impl Shell {
         errors
     }
 
-    /// Starts every role but those whose work begins with /data, which is still to be opened: the
-    /// time that a disk takes is theirs to start in.
+    /// Starts the roles on the way to a client's first lease. controld begins with /data, which is
+    /// still to be opened: the time that a disk takes is the others' to start in.
     pub fn begin(&mut self) {
         let now = self.clock.now();
-        for role in [RoleName::Controld, RoleName::Timed] {
+        self.supervisor.hold(RoleName::Controld);
+        for role in NO_FIRST_LEASE {
             self.supervisor.hold(role);
         }
         self.supervisor.handle_timeout(now);
         self.do_outputs();
     }
 
-    /// Starts the others: /data was opened, or will not be.
+    /// Starts controld: /data was opened, or will not be. The others follow it.
     pub fn data_opened(&mut self, state: DataState, files: Option<LogFiles>, dir: Option<PathBuf>) {
         self.setup.start.data = state.clone();
         self.setup.files = files;
@@ -188,7 +191,16 @@ impl Shell {
         for role in self.setup.roles.clone() {
             self.send(role, &FromInit::Data(state.clone()), Vec::new());
         }
-        self.supervisor.release(self.clock.now());
+        self.supervisor
+            .release(self.clock.now(), RoleName::Controld);
+    }
+
+    /// controld is up, or fell at its first steps: nobody waits for it any longer.
+    fn after_controld(&mut self) {
+        let now = self.clock.now();
+        for role in self.setup.roles.clone() {
+            self.supervisor.release(now, role);
+        }
     }
 
     /// Runs until a signal or controld ends it.
@@ -382,6 +394,9 @@ impl Shell {
             "{role} (process {pid}) ended: {how}; it starts again in {} ms",
             pause.as_millis()
         );
+        if role == RoleName::Controld {
+            self.after_controld();
+        }
         self.take_own_lines();
         let last = self.logs.newest(Some(role), CRASH_LINES);
         self.crashes += 1;
@@ -404,6 +419,9 @@ impl Shell {
             Ok(pid) => Input::Spawned { role, pid },
             Err(error) => {
                 log::error!("{role} could not be started: {error}");
+                if role == RoleName::Controld {
+                    self.after_controld();
+                }
                 let why = format!("not started: {error}");
                 Input::NotSpawned { role, why }
             }
@@ -448,10 +466,18 @@ impl Shell {
         self.poller.add(&channel, CHANNEL + at as Token, interest)?;
         self.poller
             .add(&log_read, PIPE + at as Token, Interest::READ)?;
+        let pace = if self.supervisor.is_missed(role) {
+            Pace::Hurried
+        } else if self.supervisor.is_first(role) && NO_FIRST_LEASE.contains(&role) {
+            Pace::Patient
+        } else {
+            Pace::Usual
+        };
         let pid = spawn::spawn(
             &self.setup.exe,
             policy,
             self.setup.isolation,
+            pace,
             theirs,
             log_write,
         )?;

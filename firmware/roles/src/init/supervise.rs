@@ -234,13 +234,26 @@ impl Supervisor {
         }
     }
 
-    /// Lets every held role start with the next timeout.
-    pub fn release(&mut self, now: Instant) {
-        for life in &mut self.lives {
-            if life.state == State::Held {
-                life.state = State::BackingOff { until: now };
-            }
+    /// Lets a role start with the next timeout, if it is held.
+    pub fn release(&mut self, now: Instant, role: RoleName) {
+        if let Some(life) = self.life_mut(role)
+            && life.state == State::Held
+        {
+            life.state = State::BackingOff { until: now };
         }
+    }
+
+    /// Whether this is the first start of a role.
+    pub fn is_first(&self, role: RoleName) -> bool {
+        let life = self.lives.iter().find(|life| life.role == role);
+        life.is_some_and(|life| life.spawns == 1)
+    }
+
+    /// Whether a role is away that served until a moment ago. One that falls again and again is
+    /// not: its starts are no gain for anybody.
+    pub fn is_missed(&self, role: RoleName) -> bool {
+        let life = self.lives.iter().find(|life| life.role == role);
+        life.is_some_and(|life| life.spawns > 1 && life.deaths <= 1)
     }
 
     /// Takes what happened.

@@ -2,7 +2,7 @@
 
 use lintel_ipc::init::{FromInit, InitReply, InitRequest, ServiceStatus, ToInit};
 use lintel_model::RoleName;
-use lintel_rt::spawn::Isolation;
+use lintel_rt::spawn::{self, Isolation};
 use lintel_rt::table::policy;
 
 use super::{End, Shell};
@@ -18,7 +18,11 @@ impl Shell {
         match message {
             ToInit::Ready => {
                 log::info!("{role} is ready");
+                self.settle(role);
                 self.supervisor.handle_input(now, Input::Ready(role));
+                if role == RoleName::Controld {
+                    self.after_controld();
+                }
                 self.do_outputs();
                 self.probe(at);
             }
@@ -102,6 +106,18 @@ impl Shell {
                 last_exit: life.last_exit.clone(),
             })
             .collect()
+    }
+
+    /// It serves: it hurries no longer.
+    fn settle(&self, role: RoleName) {
+        if let (Isolation::Boot, Some(policy), Some(pid)) = (
+            self.setup.isolation,
+            policy(role),
+            self.supervisor.pid(role),
+        ) && let Err(error) = spawn::settle(policy, pid)
+        {
+            log::warn!("{role} goes before the others: {error}");
+        }
     }
 
     /// A fault on purpose, from the console of a test boot.

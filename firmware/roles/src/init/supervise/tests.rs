@@ -314,7 +314,8 @@ fn a_held_role_starts_when_it_is_released() {
     assert_eq!(outputs(&mut machine), others);
     machine.handle_timeout(now + RESTART_PAUSE_MAX);
     assert!(outputs(&mut machine).is_empty());
-    machine.release(now);
+    machine.release(now, RoleName::Netd);
+    machine.release(now, RoleName::Controld);
     machine.handle_timeout(now);
     assert_eq!(outputs(&mut machine), [Output::Spawn(RoleName::Controld)]);
 }
@@ -330,4 +331,16 @@ fn that_we_were_held_up_is_nobodys_hang() {
     bench.pass_answering(PONG_MAX * 3, None);
     assert!(ROLES.iter().all(|&r| bench.state(r) == ServiceState::Ready));
     assert!(bench.seen.is_empty(), "{:?}", bench.seen);
+}
+
+#[test]
+fn a_role_is_missed_until_it_falls_again_and_again() {
+    let mut bench = Bench::serving();
+    assert!(!bench.machine.is_missed(RoleName::Wand));
+    bench.die(RoleName::Wand);
+    bench.pass(Duration::MIN);
+    assert!(bench.machine.is_missed(RoleName::Wand));
+    bench.die(RoleName::Wand);
+    bench.pass(RESTART_PAUSE_MIN);
+    assert!(!bench.machine.is_missed(RoleName::Wand));
 }
