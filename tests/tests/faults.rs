@@ -68,6 +68,13 @@ fn a_silent_provider_is_told_and_the_household_is_served() {
     is_online(host);
 }
 
+fn send(signal: &str, pid: u32) {
+    let sent = Command::new("kill")
+        .args(["-s", signal, &pid.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
 /// kea with a lease of `lease_s` seconds.
 fn kea(ns: &Namespace, dir: &Workdir, lease_s: u32) -> Proc {
     let config = format!(
@@ -270,6 +277,44 @@ fn every_role_may_be_killed_while_packets_pass() {
 }
 
 #[test]
+fn who_asks_while_controld_hangs_has_a_lease_when_it_is_back() {
+    let mut wires = wires(2);
+    let _isp = Isp::start(wires.isp, "cust0", DhcpServer::Dnsmasq);
+    wires.router.launch();
+    let (router, host, other) = (&wires.router, &wires.hosts[0], &wires.hosts[1]);
+    let client = host.dhcp(DhcpClient::Udhcpc, "laptop");
+    let lease = host.lease(SOON);
+    is_online(host);
+    let before = roles(router);
+    send("STOP", before["controld"].pid);
+    let newcomer = other.dhcp(DhcpClient::Udhcpc, "phone");
+    until("the newcomer asks again and again", SOON, || {
+        let said = newcomer.printed();
+        said.matches("broadcasting discover").count() + said.matches("broadcasting select").count()
+            > 2
+    });
+    // Nothing is promised that is not on disk; all else goes on.
+    assert!(
+        !newcomer.printed().contains("obtained"),
+        "{}",
+        newcomer.printed()
+    );
+    assert_eq!(host.dig(BOX, &["laptop.lan"]).len(), 1);
+    assert_eq!(host.dig(BOX, &["second.example.net"]), [isp::WEB]);
+    is_online(host);
+    send("KILL", before["controld"].pid);
+    let theirs = other.lease(Duration::from_secs(60));
+    assert_ne!(theirs.address, lease.address);
+    drop(client);
+    let _client = host.dhcp(DhcpClient::Udhcpc, "laptop");
+    assert_eq!(host.lease(SOON), lease);
+    let after = roles(router);
+    for (name, role) in before.iter().filter(|(name, _)| *name != "controld") {
+        assert_eq!(after[name].pid, role.pid, "{name}");
+    }
+}
+
+#[test]
 fn what_changed_while_netd_hung_is_seen_and_put_right() {
     let mut wires = wires(1);
     let isp = Isp::start(wires.isp, "cust0", DhcpServer::Dnsmasq);
@@ -279,19 +324,14 @@ fn what_changed_while_netd_hung_is_seen_and_put_right() {
     host.lease(SOON);
     is_online(host);
     let netd = roles(router)["netd"];
-    let signal = |name: &str| {
-        let pid = netd.pid.to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
-    };
-    signal("STOP");
+    send("STOP", netd.pid);
     // No notice of this is ever heard: the sockets that would have got it die with the process.
     router.ns.ok(["ip", "link", "set", "p0", "nomaster"]);
     router
         .ns
         .ok(["ip", "address", "del", "192.168.1.1/24", "dev", "br-lan"]);
     isp.ns.ok(["ip", "link", "set", "cust0", "down"]);
-    signal("KILL");
+    send("KILL", netd.pid);
     until("the port is the household's again", SOON, || {
         router.ns.json(["ip", "-j", "link", "show", "dev", "p0"])[0]["master"] == "br-lan"
     });

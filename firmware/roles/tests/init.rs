@@ -36,7 +36,7 @@ fn main() {
 
 fn all_tests<'a>(filters: impl Iterator<Item = &'a String>) {
     let filters: Vec<&String> = filters.collect();
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         (
             "every_role_serves_and_every_pair_talks",
             every_role_serves_and_every_pair_talks,
@@ -56,6 +56,10 @@ fn all_tests<'a>(filters: impl Iterator<Item = &'a String>) {
         (
             "a_role_that_hangs_is_replaced",
             a_role_that_hangs_is_replaced,
+        ),
+        (
+            "a_role_that_never_serves_is_replaced",
+            a_role_that_never_serves_is_replaced,
         ),
         ("a_refused_call_is_told", a_refused_call_is_told),
         (
@@ -161,6 +165,19 @@ fn a_role_that_hangs_is_replaced() {
     router.behave("wand", "");
     router.wait_for("wand is killed: it hangs", Duration::from_secs(60));
     router.wait("init info wand is ready");
+    router.stop();
+}
+
+fn a_role_that_never_serves_is_replaced() {
+    let mut router = Router::start("late", &[("wand", "late")]);
+    router.wait("init info webd is ready");
+    router.behave("wand", "");
+    router.wait_for(
+        "wand is killed: it did not become ready",
+        Duration::from_secs(60),
+    );
+    router.wait("init info wand is ready");
+    router.wait("init info ready");
     router.stop();
 }
 
@@ -399,6 +416,11 @@ fn toy(role: RoleName) {
     }
     if behaviour == "socket" {
         let _ = std::net::UdpSocket::bind("127.0.0.1:0");
+    }
+    if behaviour == "late" {
+        loop {
+            std::thread::park();
+        }
     }
     ctx.ready().unwrap();
     if role == RoleName::Controld {
