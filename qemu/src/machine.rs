@@ -188,6 +188,21 @@ impl Machine {
         self.launched
     }
 
+    /// Processor time that QEMU has taken since its launch, seconds: what a boot costs, whatever
+    /// else the test machine does.
+    pub fn cpu_s(&self) -> f64 {
+        /// `USER_HZ`, the same on every Linux.
+        const TICKS_A_SECOND: f64 = 100.0;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("our own child, not yet reaped");
+        let (_, rest) = stat.rsplit_once(')').expect("proc(5)");
+        let mut words = rest.split_whitespace();
+        // utime and stime are the fields 14 and 15 of all, 12 and 13 after the name.
+        let user: f64 = words.nth(11).and_then(|t| t.parse().ok()).expect("proc(5)");
+        let system: f64 = words.next().and_then(|t| t.parse().ok()).expect("proc(5)");
+        (user + system) / TICKS_A_SECOND
+    }
+
     /// Waits for a line that contains `text`; returns how long after the launch it came.
     pub fn line(&mut self, text: &str, within: Duration) -> Duration {
         let at = until_some(&format!("the serial line says {text:?}"), within, || {

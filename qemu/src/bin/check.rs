@@ -83,6 +83,8 @@ struct Times {
     lease: f64,
     name: f64,
     page: f64,
+    /// Processor time of QEMU until the trivial init, and until the lease.
+    cpu: (f64, f64),
 }
 
 /// Picks one of the times.
@@ -100,9 +102,10 @@ fn check(boot: Boot, trivial: PathBuf) -> ExitCode {
             .power_on()
             .line(TRIVIAL_STARTED, BOOT_MAX)
             .as_secs_f64();
+        let trivial_cpu = street.machine().cpu_s();
         street.machine = None;
         street.boot.initramfs.clone_from(&initramfs);
-        let Some(times) = measure(&mut street, &host, trivial) else {
+        let Some(times) = measure(&mut street, &host, (trivial, trivial_cpu)) else {
             eprintln!(
                 "FAILED: boot {number} did not put a client online within {BOOT_MAX:?}; its serial line said:"
             );
@@ -120,7 +123,7 @@ fn check(boot: Boot, trivial: PathBuf) -> ExitCode {
 }
 
 /// Boots the box; a prober on the LAN asks from before the launch on.
-fn measure(street: &mut Street, host: &Host, trivial: f64) -> Option<Times> {
+fn measure(street: &mut Street, host: &Host, trivial: (f64, f64)) -> Option<Times> {
     host.ns.ok(["ip", "address", "flush", "dev", HOST_LINK]);
     let own = env::current_exe().expect("the kernel knows our path");
     let own = own.to_str().expect("UTF-8");
@@ -131,9 +134,10 @@ fn measure(street: &mut Street, host: &Host, trivial: f64) -> Option<Times> {
         .spawn()
         .expect("nsenter runs");
     let launched = street.power_on().launched();
-    let mut seconds = Vec::new();
+    let (mut seconds, mut cpu) = (Vec::new(), Vec::new());
     for line in BufReader::new(probe.stdout.take().expect("piped above")).lines() {
         let after = Instant::now() - launched;
+        cpu.push(street.machine().cpu_s());
         let line = line.expect("the prober prints UTF-8");
         eprintln!("  {:6.2} s  {line}", after.as_secs_f64());
         seconds.push(after.as_secs_f64());
@@ -146,7 +150,8 @@ fn measure(street: &mut Street, host: &Host, trivial: f64) -> Option<Times> {
     let init = machine.find(STARTED)? - launched;
     machine.line(READY, BOOT_MAX);
     worked.then_some(Times {
-        trivial,
+        trivial: trivial.0,
+        cpu: (trivial.1, *cpu.first()?),
         init: init.as_secs_f64(),
         lease,
         name,
@@ -178,6 +183,13 @@ fn report(boots: &[Times], roles: &[memory::RoleMemory]) -> ExitCode {
             median(of) / trivial
         );
     }
+    let cpu = (median(|t| t.cpu.0), median(|t| t.cpu.1));
+    println!(
+        "QEMU's own processor time: {:.2} s to the trivial init, {:.2} s to the DHCPACK: x {:.2}",
+        cpu.0,
+        cpu.1,
+        cpu.1 / cpu.0
+    );
     println!();
     println!("memory (PSS)              KiB");
     for role in roles {
