@@ -225,7 +225,7 @@ fn a_configuration_is_shown_checked_planned_and_applied() {
     let before = addresses();
     let planned = home.says(&["config", "apply", file, "--dry-run"]);
     assert!(
-        planned.contains("192.168.1.1") && planned.contains("dry run"),
+        planned.contains("192.168.1.1") && planned.contains("Nothing was changed"),
         "{planned}"
     );
     assert_eq!(home.says(&["config", "show"]), shown);

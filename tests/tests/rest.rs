@@ -130,7 +130,8 @@ fn without_a_session_there_is_health_and_nothing_else() {
         let path = method
             .path
             .replace("{name}", "dnsd")
-            .replace("{ip}", "192.168.1.100");
+            .replace("{ip}", "192.168.1.100")
+            .replace("{revision}", "1");
         let open = matches!(method.access, Access::Open | Access::Setup);
         if open {
             continue;
@@ -181,6 +182,7 @@ fn a_session_sees_every_list_and_what_is_wrong_comes_as_problems() {
     // Every GET answers, and says the same as the command line.
     for method in METHODS.iter().filter(|method| method.verb == Verb::Get) {
         let path = method.path.replace("{name}", "dnsd");
+        let path = path.replace("{revision}", "1");
         let answer = home.ask("GET", &path, &[]);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         let value = answer.json();
@@ -193,6 +195,7 @@ fn a_session_sees_every_list_and_what_is_wrong_comes_as_problems() {
             .name
             .split('.')
             .chain((method.name == "logs.services").then_some("dnsd"))
+            .chain((method.name == "config.revisions.show").then_some("1"))
             .collect();
         let printed = home.street.router.cli_json(&words);
         let keys = |value: &Value| {

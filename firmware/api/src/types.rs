@@ -542,8 +542,9 @@ pub struct DiffParams {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigDiff {
-    /// Compared with.
-    pub from: u64,
+    /// Compared with; absent for the built-in defaults, when there is no revision before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
     /// This one; absent for a configuration that is no revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,

@@ -153,7 +153,15 @@ impl Core {
             }
             (None, None) => {
                 let active = self.active.revision.unwrap_or(u64::MAX);
-                let (number, _) = self.config_before(active)?;
+                let (before, _) = self.config_before(active)?;
+                let number = before.ok_or_else(|| {
+                    problem(
+                        404,
+                        "no-such-revision",
+                        "There is no revision before this one",
+                        "lintel config revisions lists what is kept.",
+                    )
+                })?;
                 let revision = self.stored_revision(number)?;
                 (revision.toml, format!("back to revision {number}"))
             }

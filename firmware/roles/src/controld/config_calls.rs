@@ -50,7 +50,7 @@ impl Core {
             None => (None, self.active.config.clone()),
         };
         let (from, before) = match params.from {
-            Some(number) => (number, self.revision_config(number)?),
+            Some(number) => (Some(number), self.revision_config(number)?),
             None => self.config_before(to.unwrap_or(u64::MAX))?,
         };
         Ok(ConfigDiff {
@@ -60,21 +60,16 @@ impl Core {
         })
     }
 
-    /// The configuration that was in force before revision `number` came.
-    pub(super) fn config_before(&self, number: u64) -> Result<(u64, Config), Problem> {
+    /// The configuration that was in force before revision `number` came: before the first, the
+    /// built-in defaults.
+    pub(super) fn config_before(&self, number: u64) -> Result<(Option<u64>, Config), Problem> {
         let before = self.store.good_revision_before(number);
-        let before = before
-            .map_err(|error| cannot_read(&error))?
-            .ok_or_else(|| {
-                problem(
-                    404,
-                    "no-such-revision",
-                    "There is no revision before this one",
-                    "lintel config revisions lists what is kept.",
-                )
-            })?;
+        let Some(before) = before.map_err(|error| cannot_read(&error))? else {
+            let config = startup::parse(&self.start, "").map_err(invalid)?;
+            return Ok((None, config));
+        };
         let config = startup::parse(&self.start, &before.toml).map_err(invalid)?;
-        Ok((before.head.number, config))
+        Ok((Some(before.head.number), config))
     }
 
     pub(super) fn revision_config(&self, number: u64) -> Result<Config, Problem> {
