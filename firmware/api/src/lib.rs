@@ -11,7 +11,7 @@ pub mod method;
 mod table;
 pub mod types;
 
-pub use method::{Access, Lookup, Method, MethodId, Param, ParamKind, Place, Verb};
+pub use method::{Access, Lookup, Method, MethodId, Param, ParamKind, Place, Scope, Verb};
 pub use table::METHODS;
 
 /// The table as an OpenAPI 3.1 document. It is kept in the tree, so that a change of the interface
@@ -135,7 +135,8 @@ mod tests {
                 .path
                 .replace("{name}", "dnsd")
                 .replace("{ip}", "192.0.2.1")
-                .replace("{revision}", "7");
+                .replace("{revision}", "7")
+                .replace("{id}", "7");
             match by_path(method.verb.as_str(), &path) {
                 Lookup::Found {
                     method: found,

@@ -42,6 +42,13 @@ pub enum MethodId {
     AuthSetup,
     AuthLogin,
     AuthLogout,
+    AuthPasswordChange,
+    AuthSessionsList,
+    AuthSessionsEnd,
+    AuthTokensList,
+    AuthTokensCreate,
+    AuthTokensDelete,
+    AuditList,
     Openapi,
 }
 
@@ -77,12 +84,53 @@ pub enum Access {
     Open,
     /// From the LAN, once, while no password is set and /data is good.
     Setup,
-    /// With a session.
+    /// With a session, or with a token whose scope is at least [`Method::scope`].
     Login,
-    /// With a session, or with a token that the method itself knows.
+    /// With a session or a token of scope `admin`.
+    Admin,
+    /// With a session: no token does, so that a stolen one makes no second one and changes no
+    /// password.
+    Person,
+    /// With a session, with a token whose scope is at least [`Method::scope`], or with one that
+    /// the method itself knows.
     Token,
-    /// With a session; while /data is failed and nobody can have one, anyone on the LAN.
+    /// As [`Access::Login`]; while /data is failed and nobody can have one, anyone on the LAN.
     Diagnosis,
+    /// As [`Access::Admin`]; while /data is failed and nobody can have a session, anyone on the
+    /// LAN.
+    Rescue,
+}
+
+/// What an API token may do; each word includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Look.
+    Read,
+    /// Change what the box does.
+    Write,
+    /// What can lock people out or lose what is stored.
+    Admin,
+}
+
+impl Scope {
+    /// Every word, as in the API.
+    pub const WORDS: [&'static str; 3] = ["read", "write", "admin"];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The scope of a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Read, Self::Write, Self::Admin]
+            .into_iter()
+            .find(|scope| scope.as_str() == word)
+    }
 }
 
 /// HTTP verbs in use.
@@ -182,6 +230,16 @@ impl Method {
         self.params.iter().find(|param| param.name == name)
     }
 
+    /// What a token needs for this method; `None` where no token does.
+    pub fn scope(&self) -> Option<Scope> {
+        match self.access {
+            Access::Person | Access::Setup => None,
+            Access::Admin | Access::Rescue => Some(Scope::Admin),
+            _ if self.changes => Some(Scope::Write),
+            _ => Some(Scope::Read),
+        }
+    }
+
     /// Every status code with which a call over HTTP can be refused, in order. What is not here
     /// is not answered: the application checks it in debug builds.
     pub fn refusals(&self) -> BTreeSet<u16> {
@@ -194,10 +252,7 @@ impl Method {
         if self.access != Access::Open {
             all.insert(403);
         }
-        if matches!(
-            self.access,
-            Access::Login | Access::Token | Access::Diagnosis
-        ) {
+        if !matches!(self.access, Access::Open | Access::Setup) {
             all.insert(401);
         }
         if !self.params.is_empty() {

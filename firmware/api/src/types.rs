@@ -3,7 +3,7 @@
 //! Times named `unix_s` are seconds of the wall clock, `_ms` are milliseconds, `_bytes` octets,
 //! `_kib` kibibytes. A field that is absent was not known or not given.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use lintel_model::config::change::Change;
 use lintel_model::facts::{DataState, Notice};
@@ -33,6 +33,12 @@ pub const CONFIRM_S_DEFAULT: u32 = 90;
 pub const CONFIRM_S_MIN: u32 = 10;
 /// Longest time to confirm, seconds: who goes away for longer will not confirm either.
 pub const CONFIRM_S_MAX: u32 = 3600;
+/// Longest name of a token, characters.
+pub const TOKEN_NAME_CHARS_MAX: usize = 64;
+/// Days a token lasts unless its maker says otherwise.
+pub const TOKEN_DAYS_DEFAULT: u32 = 365;
+/// Most days a token lasts: ten years.
+pub const TOKEN_DAYS_MAX: u32 = 3650;
 /// What `system.data.reset` wants to read in `confirm`.
 pub const RESET_CONFIRM: &str = "erase everything";
 
@@ -685,4 +691,134 @@ pub struct AuthStatus {
     /// As in [`SystemInfo`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_sha256: Option<String>,
+}
+
+/// `auth.password.change`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PasswordChangeParams {
+    /// The new password.
+    pub password: String,
+    /// The one that counts now; root of the box need not know it.
+    #[serde(default)]
+    pub current: Option<String>,
+}
+
+impl std::fmt::Debug for PasswordChangeParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordChangeParams")
+    }
+}
+
+/// `auth.sessions.list`: one session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SessionInfo {
+    /// Names it to `auth.sessions.end`; not the session's token.
+    pub id: String,
+    /// When it began.
+    pub created_unix_s: u64,
+    /// When it was last used.
+    pub used_unix_s: u64,
+    /// When it ends, however much it is used.
+    pub ends_unix_s: u64,
+    /// When it ends if nobody uses it.
+    pub idle_ends_unix_s: u64,
+    /// Where it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// It is the caller's own.
+    pub current: bool,
+}
+
+/// `auth.sessions.end`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SessionEndParams {
+    /// From the list.
+    pub id: String,
+}
+
+/// `auth.tokens.list`: one token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct TokenInfo {
+    /// Its number.
+    pub id: u64,
+    /// What its maker calls it.
+    pub name: String,
+    /// `read`, `write` or `admin`.
+    pub scope: String,
+    /// When it was made.
+    pub created_unix_s: u64,
+    /// When it ends.
+    pub expires_unix_s: u64,
+    /// It is over.
+    pub expired: bool,
+}
+
+/// `auth.tokens.create`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenCreateParams {
+    /// What to call it.
+    pub name: String,
+    /// `read`, `write` or `admin`.
+    pub scope: String,
+    /// How long it lasts.
+    #[serde(default)]
+    pub days: Option<u32>,
+}
+
+/// `auth.tokens.create`, the only time that the token is shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct TokenCreated {
+    /// Its number.
+    pub id: u64,
+    /// When it ends.
+    pub expires_unix_s: u64,
+    /// The token, for `Authorization: Bearer`; the box keeps its hash alone.
+    pub token: String,
+}
+
+impl std::fmt::Debug for TokenCreated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TokenCreated({})", self.id)
+    }
+}
+
+/// `auth.tokens.delete`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenDeleteParams {
+    /// From the list.
+    pub id: u64,
+}
+
+/// `audit.list`: one change that somebody made or tried to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AuditEntry {
+    /// When.
+    pub unix_s: u64,
+    /// `owner` (a session), `token NAME`, `local` (root of the box), `anyone`.
+    pub who: String,
+    /// From where, over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The method.
+    pub method: String,
+    /// `done`, `begun` when its end was not seen, or the short name of the problem.
+    pub outcome: String,
+    /// Why, in the caller's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The configuration's revision that came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
 }

@@ -23,9 +23,14 @@ fn row(method: &Method) -> String {
     let access = match method.access {
         Access::Open => "anyone",
         Access::Setup => "LAN, once",
-        Access::Login => "session",
-        Access::Token => "session, token",
-        Access::Diagnosis => "session*",
+        Access::Login if method.changes => "write",
+        Access::Login => "read",
+        Access::Token => "write, token",
+        Access::Admin => "admin",
+        Access::Person => "session",
+        Access::Rescue => "admin*",
+        Access::Diagnosis if method.changes => "write*",
+        Access::Diagnosis => "read*",
     };
     let params: Vec<String> = method
         .params

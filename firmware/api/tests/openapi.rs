@@ -71,7 +71,14 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         | MethodId::AuthSetup
         | MethodId::AuthLogin
         | MethodId::AuthLogout
-        | MethodId::ConfigConfirm => ask::<Done>(of),
+        | MethodId::ConfigConfirm
+        | MethodId::AuthPasswordChange
+        | MethodId::AuthSessionsEnd
+        | MethodId::AuthTokensDelete => ask::<Done>(of),
+        MethodId::AuthSessionsList => ask::<Page<SessionInfo>>(of),
+        MethodId::AuthTokensList => ask::<Page<TokenInfo>>(of),
+        MethodId::AuthTokensCreate => ask::<TokenCreated>(of),
+        MethodId::AuditList => ask::<Page<AuditEntry>>(of),
         MethodId::ServicesStatus => ask::<Vec<Service>>(of),
         MethodId::NetworkInfo => ask::<NetworkInfo>(of),
         MethodId::NetworkInterfaces => ask::<Vec<Interface>>(of),
@@ -164,6 +171,7 @@ fn success(method: &Method, schemas: &mut SchemaGenerator) -> Value {
         "content": { "application/json": { "schema": result(method.id, schemas) } },
     });
     let session = [
+        MethodId::AuthPasswordChange,
         MethodId::AuthSetup,
         MethodId::AuthLogin,
         MethodId::AuthLogout,
@@ -241,24 +249,33 @@ fn kind(kind: ParamKind, text: bool) -> Value {
     }
 }
 
-fn who(method: &Method) -> &'static str {
+fn who(method: &Method) -> String {
+    let scope = method.scope().map_or("", |scope| scope.as_str());
     match method.access {
-        Access::Open => "Anyone who reaches the box may call this.",
-        Access::Setup => "Only from the household's network, and once.",
-        Access::Login => "Needs a session.",
-        Access::Token => "Needs a session, or the token that an answer of the box gave for it.",
-        Access::Diagnosis => {
-            "Needs a session; while the box's storage has failed, anyone in the household's \
-             network may call this."
+        Access::Open => "Anyone who reaches the box may call this.".to_owned(),
+        Access::Setup => "Only from the household's network, and once.".to_owned(),
+        Access::Person => "Needs a session; no API token does.".to_owned(),
+        Access::Token => format!(
+            "Needs a session, an API token of scope {scope}, or the token that an answer of the \
+             box gave for it."
+        ),
+        Access::Login | Access::Admin => {
+            format!("Needs a session, or an API token of scope {scope}.")
         }
+        Access::Diagnosis | Access::Rescue => format!(
+            "Needs a session, or an API token of scope {scope}; while the box's storage has \
+             failed, anyone in the household's network may call this."
+        ),
     }
 }
 
 fn security(method: &Method) -> Value {
     match method.access {
         Access::Open | Access::Setup => json!([]),
-        Access::Login => json!([{ "bearer": [] }, { "cookie": [] }, { "cookie_tls": [] }]),
-        Access::Diagnosis | Access::Token => {
+        Access::Login | Access::Admin | Access::Person => {
+            json!([{ "bearer": [] }, { "cookie": [] }, { "cookie_tls": [] }])
+        }
+        Access::Diagnosis | Access::Rescue | Access::Token => {
             json!([{ "bearer": [] }, { "cookie": [] }, { "cookie_tls": [] }, {}])
         }
     }

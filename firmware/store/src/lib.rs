@@ -34,7 +34,9 @@ use rusqlite::{Connection, OpenFlags};
 pub use bindings::BINDINGS_ENTRIES_MAX;
 pub use error::StoreError;
 pub use facts::{Fact, Notes};
-pub use people::{AUDIT_LINES_MAX, AuditLine, SESSIONS_ENTRIES_MAX, SessionRow};
+pub use people::{
+    AUDIT_LINES_MAX, AuditLine, SESSIONS_ENTRIES_MAX, SessionRow, TOKENS_ENTRIES_MAX, TokenRow,
+};
 pub use recovery::{ASIDE_MAX, Restored};
 pub use revisions::{REVISIONS_ENTRIES_MAX, Revision, RevisionDraft, RevisionHead, RevisionState};
 pub use snapshots::{SNAPSHOTS_MAX, Snapshot};

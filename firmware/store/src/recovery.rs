@@ -52,7 +52,8 @@ impl Store {
     /// firmware is set aside, and the newest sound snapshot used: [`Store::restored`] tells of it.
     /// Without a sound snapshot everything is left as it is, and the error says why.
     ///
-    /// Sessions do not come back with a snapshot: one of them may have been ended since.
+    /// Sessions and API tokens do not come back with a snapshot: one of them may have been ended
+    /// since.
     pub fn open_or_restore(data_dir: &Path, now_unix_s: u64) -> Result<Self, StoreError> {
         let directory = data_dir.join("state");
         let snapshots = match snapshots::list(&directory) {
@@ -91,7 +92,7 @@ impl Store {
         let failed = StoreError::sql("noting that a snapshot is used");
         let change = store.db.transaction().map_err(&failed)?;
         change
-            .execute("DELETE FROM sessions", [])
+            .execute_batch("DELETE FROM sessions; DELETE FROM tokens")
             .map_err(&failed)?;
         set(&change, Fact::Restored, Some(&restored))?;
         change.commit().map_err(&failed)?;

@@ -6,7 +6,8 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Migration `n` leads from version `n` to `n + 1`.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE revisions (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         toml TEXT NOT NULL,
@@ -39,7 +40,23 @@ const MIGRATIONS: &[&str] = &["
         method TEXT NOT NULL,
         outcome TEXT NOT NULL
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE sessions ADD COLUMN used_unix_s INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN address TEXT;
+    CREATE TABLE tokens (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        token_sha256 BLOB NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        created_unix_s INTEGER NOT NULL,
+        expires_unix_s INTEGER NOT NULL
+    ) STRICT;
+    ALTER TABLE audit ADD COLUMN address TEXT;
+    ALTER TABLE audit ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+    ALTER TABLE audit ADD COLUMN revision INTEGER;
+",
+];
 
 /// The schema's version; 0 before the first migration.
 pub(crate) fn version(db: &Connection) -> Result<i64, StoreError> {

@@ -36,6 +36,26 @@ impl Drop for Dir {
     }
 }
 
+fn session(n: u8, created_unix_s: u64) -> SessionRow {
+    SessionRow {
+        token_sha256: [n; 32],
+        created_unix_s,
+        used_unix_s: created_unix_s,
+        address: "192.168.1.2".parse().ok(),
+    }
+}
+
+fn token(n: u8) -> TokenRow {
+    TokenRow {
+        id: 1,
+        token_sha256: [n; 32],
+        name: "backup".into(),
+        scope: "read".into(),
+        created_unix_s: 1_700_000_000,
+        expires_unix_s: 1_800_000_000,
+    }
+}
+
 fn draft(toml: &str) -> RevisionDraft<'_> {
     RevisionDraft {
         toml,
@@ -75,18 +95,22 @@ fn everything_reads_back_after_a_reopen() {
             wan_lease: None,
         };
         store.note(&notes).unwrap();
-        let session = SessionRow {
-            token_sha256: [7; 32],
-            created_unix_s: 9,
-        };
-        store.put_session(&session).unwrap();
+        store.put_session(&session(7, 9)).unwrap();
+        store.note_session_used(&[7; 32], 19).unwrap();
+        let token = token(8);
+        assert_eq!(store.add_token(&token).unwrap(), 1);
+        assert_eq!(store.add_token(&self::token(9)).unwrap(), 2);
+        store.delete_token(2).unwrap();
         let line = AuditLine {
             unix_s: 1,
             who: "local".into(),
             method: "config.apply".into(),
-            outcome: "done".into(),
+            outcome: "begun".into(),
+            reason: "a name".into(),
+            ..AuditLine::default()
         };
-        store.add_audit(&line).unwrap();
+        let id = store.add_audit(&line).unwrap();
+        store.end_audit(id, "done", Some(2)).unwrap();
     }
     let mut store = Store::open(&dir.0).unwrap();
     assert_eq!(store.revision(2).unwrap().unwrap().toml, "a = 2");
@@ -101,13 +125,73 @@ fn everything_reads_back_after_a_reopen() {
     assert_eq!(store.password().unwrap().unwrap(), "hash");
     assert_eq!(store.last_time().unwrap(), Some(1_700_000_001));
     assert_eq!(store.drift().unwrap(), Some(-7));
-    assert_eq!(store.sessions().unwrap().len(), 1);
-    assert_eq!(store.audit(10).unwrap().len(), 1);
+    let kept = SessionRow {
+        used_unix_s: 19,
+        ..session(7, 9)
+    };
+    assert_eq!(store.sessions().unwrap(), [kept]);
+    assert_eq!(store.tokens().unwrap(), [token(8)]);
+    let trail = store.audit(u64::MAX, 10).unwrap();
+    assert_eq!(trail.len(), 1);
+    assert_eq!(
+        (trail[0].1.outcome.as_str(), trail[0].1.revision),
+        ("done", Some(2))
+    );
+    assert_eq!(store.audit(trail[0].0, 10).unwrap(), []);
     store.set_password("other").unwrap();
     assert!(
         store.sessions().unwrap().is_empty(),
         "a new password ends sessions"
     );
+    assert_eq!(
+        store.tokens().unwrap().len(),
+        1,
+        "programs have keys of their own"
+    );
+}
+
+/// A household's database of every schema there was is carried on whole, and what a firmware of
+/// that schema would read lies beside it.
+#[test]
+fn every_schema_that_was_released_is_carried_on() {
+    let fixtures = [include_str!("tests/fixtures/schema-1.sql")];
+    for (version, script) in (1_i64..).zip(fixtures) {
+        let dir = Dir::new();
+        std::fs::create_dir_all(dir.0.join("state")).unwrap();
+        let db = Connection::open(dir.db()).unwrap();
+        db.execute_batch(script).unwrap();
+        drop(db);
+        let store = Store::open_or_restore(&dir.0, 1_700_000_300).unwrap();
+        assert_eq!(store.restored().unwrap(), None);
+        let newest = store.good_revision_before(u64::MAX).unwrap().unwrap();
+        assert_eq!(newest.toml, "# mine");
+        assert_eq!(store.bindings().unwrap().len(), 1);
+        let hash = store.password().unwrap().unwrap();
+        assert!(hash.starts_with("$argon2id$"));
+        let sessions = store.sessions().unwrap();
+        assert_eq!(sessions[0].token_sha256, [7; 32]);
+        assert_eq!(sessions[0].created_unix_s, 1_700_000_000);
+        let trail = store.audit(u64::MAX, 10).unwrap();
+        assert_eq!(trail[0].1.method, "config.apply");
+        drop(store);
+
+        let copies = crate::snapshots::list(&dir.0.join("state")).unwrap();
+        let copy = Connection::open(&copies[0].path).unwrap();
+        let held: i64 = copy
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap();
+        assert_eq!(held, version);
+        drop(copy);
+        // The way back: to a firmware that knows less, what is there is too new, and it takes
+        // the copy.
+        let db = Connection::open(dir.db()).unwrap();
+        db.pragma_update(None, "user_version", 99).unwrap();
+        drop(db);
+        let store = Store::open_or_restore(&dir.0, 1_700_000_400).unwrap();
+        assert!(store.restored().unwrap().is_some());
+        let newest = store.good_revision_before(u64::MAX).unwrap().unwrap();
+        assert_eq!(newest.toml, "# mine");
+    }
 }
 
 #[test]
@@ -215,11 +299,7 @@ fn revisions_sessions_and_audit_are_bounded() {
     assert!(store.revision(5).unwrap().is_none());
     assert!(store.revision(6).unwrap().is_some());
     for n in 0..u8::MAX {
-        let session = SessionRow {
-            token_sha256: [n; 32],
-            created_unix_s: u64::from(n),
-        };
-        store.put_session(&session).unwrap();
+        store.put_session(&session(n, u64::from(n))).unwrap();
     }
     let sessions = store.sessions().unwrap();
     assert_eq!(sessions.len(), SESSIONS_ENTRIES_MAX as usize);

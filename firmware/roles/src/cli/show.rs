@@ -3,7 +3,8 @@
 use lintel_api::MethodId;
 use lintel_api::types::{
     ConfigApplied, ConfigDiff, ConfigShown, ConfigValid, DnsCounters, DnsRecord, Interface, Lease,
-    LogEntry, NetworkInfo, Page, RevisionInfo, Service, Status, SystemInfo, WanStatus,
+    LogEntry, NetworkInfo, Page, RevisionInfo, Service, Status, SystemInfo, TokenCreated,
+    WanStatus,
 };
 use lintel_model::clock::{ClockReport, TimeSource};
 use lintel_model::config::change::Change;
@@ -76,7 +77,16 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         MethodId::AuthSetup => "The password is set.\n".to_owned(),
         MethodId::AuthLogin => "The password is right.\n".to_owned(),
         MethodId::AuthLogout => "Done.\n".to_owned(),
-        MethodId::AuthStatus | MethodId::ConfigSchema | MethodId::Openapi => return None,
+        MethodId::AuthPasswordChange => "The password is changed.\n".to_owned(),
+        MethodId::AuthSessionsEnd => "The session has ended.\n".to_owned(),
+        MethodId::AuthTokensDelete => "The token has ended.\n".to_owned(),
+        MethodId::AuthTokensCreate => typed::<TokenCreated>(value)?.token + "\n",
+        MethodId::AuthStatus
+        | MethodId::AuthSessionsList
+        | MethodId::AuthTokensList
+        | MethodId::AuditList
+        | MethodId::ConfigSchema
+        | MethodId::Openapi => return None,
     })
 }
 

@@ -1,7 +1,8 @@
-//! Who may: the householder's password, sessions, and the pace of guessing.
+//! Who may: the householder's password, sessions, API tokens.
 //!
 //! No default password: the first visit from the LAN sets one, while /data is good. A session
-//! is a random token that only the browser has; the box keeps its SHA-256.
+//! is a random token that only the browser has, an API token one that only a program has; the
+//! box keeps their SHA-256. How fast passwords may be guessed is in [`super::pace`].
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,11 +11,13 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use embassy_time::{Duration, Instant};
+use lintel_api::Scope;
 use lintel_proto::rng::Rng;
-use lintel_store::{SESSIONS_ENTRIES_MAX, SessionRow};
+use lintel_store::{SESSIONS_ENTRIES_MAX, SessionRow, TokenRow};
 use ring::digest::{SHA256, digest};
 
 use super::core::Now;
+use super::pace::Pace;
 
 /// Memory of one password check, KiB: the second choice of RFC 9106 cut to what a box with 64
 /// MiB can spare, as OWASP's list has it with two passes. One check runs at a time.
@@ -22,19 +25,18 @@ const ARGON2_KIB: u32 = 19 * 1024;
 /// Passes of one password check.
 const ARGON2_PASSES: u32 = 2;
 /// A session that nobody uses ends after this.
-const SESSION_IDLE: Duration = Duration::from_secs(12 * 3600);
+pub(super) const SESSION_IDLE: Duration = Duration::from_secs(12 * 3600);
 /// A session ends after this, seconds of the wall clock.
-const SESSION_S_MAX: u64 = 30 * 24 * 3600;
+pub(super) const SESSION_S_MAX: u64 = 30 * 24 * 3600;
+/// How far the stored time of a session's last use may lag, so that a page that looks each second
+/// does not wear the flash.
+const USED_LAG_S_MAX: u64 = 3600;
 /// Octets of a token.
 const TOKEN_BYTES: usize = 32;
-/// Sources whose failures are remembered; the one quiet longest goes first.
-const SOURCES_ENTRIES_MAX: usize = 256;
-/// Failures that cost nothing: fingers slip.
-const FREE_FAILURES: u32 = 3;
-/// Longest wait after a failure.
-const WAIT_S_MAX: u64 = 60;
-/// After this much quiet a source is forgiven.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(15 * 60);
+/// Begins an API token, so that people and scanners for lost secrets know one when they see it.
+const TOKEN_PREFIX: &str = "lintel_";
+/// Octets of a session's hash that name it in the list.
+const SESSION_ID_BYTES: usize = 8;
 
 /// Why a login did not happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,49 +49,79 @@ pub(super) enum LoginError {
     Unclaimed,
 }
 
+/// Whom a token belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Bearer {
+    /// Nobody.
+    Nobody,
+    /// The householder, by a session.
+    Session([u8; 32]),
+    /// A program.
+    Token {
+        /// What its maker calls it.
+        name: String,
+        /// What it may do.
+        scope: Scope,
+    },
+}
+
 /// The state of it.
 #[derive(Debug)]
 pub(super) struct Auth {
     hash: Option<String>,
     sessions: HashMap<[u8; 32], Session>,
-    sources: HashMap<Source, Failures>,
+    tokens: Vec<TokenRow>,
+    pace: Pace,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Session {
     created_unix_s: u64,
     used: Instant,
+    used_unix_s: u64,
+    stored_unix_s: u64,
+    address: Option<IpAddr>,
 }
 
-/// Whose failures are counted: each address, and all together, so that many addresses do not
-/// mean many guesses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Source {
-    Address(IpAddr),
-    Unknown,
-    All,
-}
-
-#[derive(Debug)]
-struct Failures {
-    count: u32,
-    until: Instant,
-    last: Instant,
+/// A session, for the list.
+#[derive(Debug, Clone)]
+pub(super) struct SessionView {
+    pub(super) key: [u8; 32],
+    pub(super) created_unix_s: u64,
+    pub(super) used_unix_s: u64,
+    pub(super) address: Option<IpAddr>,
 }
 
 impl Auth {
-    pub(super) fn new(hash: Option<String>, sessions: Vec<SessionRow>, now: Now) -> Self {
-        let sessions = sessions.into_iter().map(|row| {
-            let session = Session {
-                created_unix_s: row.created_unix_s,
-                used: now.mono,
-            };
-            (row.token_sha256, session)
-        });
+    pub(super) fn new(
+        hash: Option<String>,
+        sessions: Vec<SessionRow>,
+        tokens: Vec<TokenRow>,
+        now: Now,
+    ) -> Self {
+        let mut pace = Pace::default();
+        let idle_s = SESSION_IDLE.as_secs() + USED_LAG_S_MAX;
+        let sessions = sessions
+            .into_iter()
+            // Written by a firmware that did not note it: as if used now.
+            .filter(|row| row.used_unix_s == 0 || row.used_unix_s + idle_s > now.unix_s)
+            .map(|row| {
+                pace.succeeded(row.address);
+                let session = Session {
+                    created_unix_s: row.created_unix_s,
+                    used: now.mono,
+                    used_unix_s: row.used_unix_s.max(row.created_unix_s),
+                    stored_unix_s: row.used_unix_s,
+                    address: row.address,
+                };
+                (row.token_sha256, session)
+            })
+            .collect();
         Self {
             hash,
-            sessions: sessions.collect(),
-            sources: HashMap::new(),
+            sessions,
+            tokens,
+            pace,
         }
     }
 
@@ -104,11 +136,31 @@ impl Auth {
         self.sessions.clear();
     }
 
+    /// Whom the token belongs to; using a session keeps it alive.
+    pub(super) fn bearer(&mut self, now: Now, token: Option<&str>) -> Bearer {
+        let Some(token) = token else {
+            return Bearer::Nobody;
+        };
+        if let Some(key) = token_key_of(token) {
+            let found = self.tokens.iter().find(|row| row.token_sha256 == key);
+            let live = found.filter(|row| row.expires_unix_s > now.unix_s);
+            return match live.map(|row| (row, Scope::from_word(&row.scope))) {
+                Some((row, Some(scope))) => Bearer::Token {
+                    name: row.name.clone(),
+                    scope,
+                },
+                _ => Bearer::Nobody,
+            };
+        }
+        match key_of(token) {
+            Some(key) if self.is_session_key(now, &key) => Bearer::Session(key),
+            _ => Bearer::Nobody,
+        }
+    }
+
     /// Whether the token belongs to a session; using it keeps it alive.
     pub(super) fn is_session(&mut self, now: Now, token: Option<&str>) -> bool {
-        token
-            .and_then(key_of)
-            .is_some_and(|key| self.is_session_key(now, &key))
+        matches!(self.bearer(now, token), Bearer::Session(_))
     }
 
     /// The same, for a token of which the SHA-256 is known.
@@ -116,13 +168,40 @@ impl Auth {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
-        let age_s = now.unix_s.saturating_sub(session.created_unix_s);
-        if session.used + SESSION_IDLE <= now.mono || age_s > SESSION_S_MAX {
+        if session.is_over(now) {
             self.sessions.remove(key);
             return false;
         }
         session.used = now.mono;
+        session.used_unix_s = now.unix_s;
         true
+    }
+
+    /// A session whose last use should be stored now, and that use.
+    pub(super) fn use_to_store(&mut self, key: &[u8; 32]) -> Option<u64> {
+        let session = self.sessions.get_mut(key)?;
+        if session.used_unix_s < session.stored_unix_s.saturating_add(USED_LAG_S_MAX) {
+            return None;
+        }
+        session.stored_unix_s = session.used_unix_s;
+        Some(session.used_unix_s)
+    }
+
+    /// Every session that is not over, the newest first.
+    pub(super) fn sessions(&mut self, now: Now) -> Vec<SessionView> {
+        self.sessions.retain(|_, session| !session.is_over(now));
+        let mut all: Vec<SessionView> = self
+            .sessions
+            .iter()
+            .map(|(key, session)| SessionView {
+                key: *key,
+                created_unix_s: session.created_unix_s,
+                used_unix_s: session.used_unix_s,
+                address: session.address,
+            })
+            .collect();
+        all.sort_by_key(|view| (std::cmp::Reverse(view.created_unix_s), view.key));
+        all
     }
 
     /// Checks a password at the pace that failures leave.
@@ -132,35 +211,32 @@ impl Auth {
         address: Option<IpAddr>,
         password: &str,
     ) -> Result<(), LoginError> {
-        let source = address.map_or(Source::Unknown, Source::Address);
-        let wait = [source, Source::All]
-            .iter()
-            .filter_map(|source| self.sources.get(source))
-            .map(|failures| seconds_until(now.mono, failures.until))
-            .max()
-            .unwrap_or(0);
-        if wait > 0 {
-            return Err(LoginError::Wait(wait));
+        let wait_s = self.pace.wait_s(now.mono, address);
+        if wait_s > 0 {
+            return Err(LoginError::Wait(wait_s));
         }
         let hash = self.hash.as_deref().ok_or(LoginError::Unclaimed)?;
         if verify(password, hash) {
-            self.sources.remove(&source);
+            self.pace.succeeded(address);
             return Ok(());
         }
-        self.failed(now.mono, source, FREE_FAILURES, WAIT_S_MAX);
-        // All together: a short wait that keeps the processor free for the household.
-        self.failed(now.mono, Source::All, 4 * FREE_FAILURES, 2);
+        self.pace.failed(now.mono, address);
         Err(LoginError::Wrong)
     }
 
     /// A new session: the token for the browser, and what is to be stored.
-    pub(super) fn begin_session(&mut self, now: Now, rng: &mut dyn Rng) -> (String, SessionRow) {
-        let mut bytes = [0; TOKEN_BYTES];
-        rng.fill(&mut bytes);
-        let token = hex(&bytes);
+    pub(super) fn begin_session(
+        &mut self,
+        now: Now,
+        address: Option<IpAddr>,
+        rng: &mut dyn Rng,
+    ) -> (String, SessionRow) {
+        let token = random(rng);
         let row = SessionRow {
             token_sha256: sha256(token.as_bytes()),
             created_unix_s: now.unix_s,
+            used_unix_s: now.unix_s,
+            address,
         };
         if self.sessions.len() >= SESSIONS_ENTRIES_MAX as usize {
             let oldest = self.sessions.iter().min_by_key(|(_, s)| s.used);
@@ -171,6 +247,9 @@ impl Auth {
         let session = Session {
             created_unix_s: now.unix_s,
             used: now.mono,
+            used_unix_s: now.unix_s,
+            stored_unix_s: now.unix_s,
+            address,
         };
         self.sessions.insert(row.token_sha256, session);
         (token, row)
@@ -178,35 +257,87 @@ impl Auth {
 
     /// Ends a session; what is to be removed from the store, if there was one.
     pub(super) fn end_session(&mut self, token: &str) -> Option<[u8; 32]> {
-        let key = key_of(token)?;
-        self.sessions.remove(&key).map(|_| key)
+        self.end_session_key(&key_of(token)?)
     }
 
-    fn failed(&mut self, now: Instant, source: Source, free: u32, wait_s_max: u64) {
-        if !self.sources.contains_key(&source) && self.sources.len() >= SOURCES_ENTRIES_MAX {
-            let quiet = self.sources.iter().min_by_key(|(_, f)| f.last);
-            if let Some(key) = quiet.map(|(key, _)| *key) {
-                self.sources.remove(&key);
+    /// The same, by its hash.
+    pub(super) fn end_session_key(&mut self, key: &[u8; 32]) -> Option<[u8; 32]> {
+        self.sessions.remove(key).map(|_| *key)
+    }
+
+    /// Every token, those that are over as well.
+    pub(super) fn tokens(&self) -> &[TokenRow] {
+        &self.tokens
+    }
+
+    /// A token is stored: from now on it counts.
+    pub(super) fn token_made(&mut self, token: TokenRow) {
+        self.tokens.push(token);
+    }
+
+    /// A token is no longer stored.
+    pub(super) fn token_gone(&mut self, id: u64) {
+        self.tokens.retain(|token| token.id != id);
+    }
+
+    /// The wall clock leapt forward: what was noted between `from_s` and `to_s` by the clock
+    /// before leaps along, or it would be over too early. What is to be stored anew.
+    pub(super) fn leap(
+        &mut self,
+        from_s: u64,
+        to_s: u64,
+        by_s: u64,
+    ) -> (Vec<SessionRow>, Vec<TokenRow>) {
+        let noted = |at: u64| (from_s..=to_s).contains(&at);
+        let mut sessions = Vec::new();
+        for (key, session) in &mut self.sessions {
+            if noted(session.created_unix_s) {
+                session.created_unix_s = session.created_unix_s.saturating_add(by_s);
+                session.used_unix_s = session.used_unix_s.saturating_add(by_s);
+                session.stored_unix_s = session.used_unix_s;
+                sessions.push(SessionRow {
+                    token_sha256: *key,
+                    created_unix_s: session.created_unix_s,
+                    used_unix_s: session.used_unix_s,
+                    address: session.address,
+                });
             }
         }
-        let failures = self.sources.entry(source).or_insert(Failures {
-            count: 0,
-            until: now,
-            last: now,
-        });
-        if failures.last + FORGIVEN_AFTER <= now {
-            failures.count = 0;
+        let mut tokens = Vec::new();
+        for token in &mut self.tokens {
+            if noted(token.created_unix_s) {
+                token.created_unix_s = token.created_unix_s.saturating_add(by_s);
+                token.expires_unix_s = token.expires_unix_s.saturating_add(by_s);
+                tokens.push(token.clone());
+            }
         }
-        failures.count = failures.count.saturating_add(1);
-        failures.last = now;
-        let over = failures.count.saturating_sub(free);
-        if over > 0 {
-            let wait_s = 1u64
-                .checked_shl(over - 1)
-                .map_or(wait_s_max, |wait| wait.min(wait_s_max));
-            failures.until = now + Duration::from_secs(wait_s);
-        }
+        (sessions, tokens)
     }
+}
+
+impl Session {
+    fn is_over(&self, now: Now) -> bool {
+        let age_s = now.unix_s.saturating_sub(self.created_unix_s);
+        self.used + SESSION_IDLE <= now.mono || age_s > SESSION_S_MAX
+    }
+}
+
+/// A new API token and its hash.
+pub(super) fn new_token(rng: &mut dyn Rng) -> (String, [u8; 32]) {
+    let token = format!("{TOKEN_PREFIX}{}", random(rng));
+    let key = sha256(token.as_bytes());
+    (token, key)
+}
+
+/// What the list calls a session: nothing that would open it.
+pub(super) fn session_id(key: &[u8; 32]) -> String {
+    hex(key.get(..SESSION_ID_BYTES).unwrap_or(key))
+}
+
+fn random(rng: &mut dyn Rng) -> String {
+    let mut bytes = [0; TOKEN_BYTES];
+    rng.fill(&mut bytes);
+    hex(&bytes)
 }
 
 /// Hashes a new password; `None` only when the parameters were out of range, which a test rules
@@ -229,15 +360,15 @@ fn verify(password: &str, hash: &str) -> bool {
     })
 }
 
-fn seconds_until(now: Instant, until: Instant) -> u64 {
-    until
-        .checked_duration_since(now)
-        .map_or(0, |left| left.as_millis().div_ceil(1_000))
-}
-
-/// The map's key; a text that no token looks like has none, so that nothing long is hashed.
+/// A session's key; a text that no token looks like has none, so that nothing long is hashed.
 pub(super) fn key_of(token: &str) -> Option<[u8; 32]> {
     (token.len() == 2 * TOKEN_BYTES).then(|| sha256(token.as_bytes()))
+}
+
+/// The same for an API token.
+fn token_key_of(token: &str) -> Option<[u8; 32]> {
+    let rest = token.strip_prefix(TOKEN_PREFIX)?;
+    (rest.len() == 2 * TOKEN_BYTES).then(|| sha256(token.as_bytes()))
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -275,7 +406,7 @@ mod tests {
             hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
             "{hash}"
         );
-        Auth::new(Some(hash), Vec::new(), at(0))
+        Auth::new(Some(hash), Vec::new(), Vec::new(), at(0))
     }
 
     fn from(n: u8) -> Option<IpAddr> {
@@ -293,7 +424,7 @@ mod tests {
     #[test]
     fn guessing_slows_down_and_others_may_still_try() {
         let mut auth = claimed();
-        for _ in 0..FREE_FAILURES {
+        for _ in 0..3 {
             assert_eq!(auth.login(at(0), from(2), "wrong"), Err(LoginError::Wrong));
         }
         assert_eq!(auth.login(at(0), from(2), "wrong"), Err(LoginError::Wrong));
@@ -319,13 +450,13 @@ mod tests {
     fn sessions_end_by_idleness_by_age_and_by_wish() {
         let mut auth = claimed();
         let mut rng = CountingRng::default();
-        let (token, row) = auth.begin_session(at(0), &mut rng);
-        let (other, _) = auth.begin_session(at(0), &mut rng);
+        let (token, row) = auth.begin_session(at(0), from(2), &mut rng);
+        let (other, _) = auth.begin_session(at(0), from(2), &mut rng);
         assert_ne!(token, other);
         assert!(auth.is_session(at(1), Some(&token)));
         assert!(!auth.is_session(at(1), Some("nonsense")));
         assert!(!auth.is_session(at(1), None));
-        let mut later = Auth::new(None, vec![row.clone()], at(2));
+        let mut later = Auth::new(None, vec![row.clone()], Vec::new(), at(2));
         assert!(
             later.is_session(at(3), Some(&token)),
             "it outlives the process"
@@ -333,7 +464,7 @@ mod tests {
         assert_eq!(auth.end_session(&token), Some(row.token_sha256));
         assert!(!auth.is_session(at(1), Some(&token)));
         assert!(!auth.is_session(at(SESSION_IDLE.as_secs() + 1), Some(&other)));
-        let (long, _) = auth.begin_session(at(0), &mut rng);
+        let (long, _) = auth.begin_session(at(0), from(2), &mut rng);
         let mut t = 0;
         while t < SESSION_S_MAX {
             assert!(auth.is_session(at(t), Some(&long)));
@@ -343,17 +474,82 @@ mod tests {
     }
 
     #[test]
-    fn sessions_and_sources_are_bounded() {
+    fn sessions_are_bounded() {
         let mut auth = claimed();
         let mut rng = CountingRng::default();
         for s in 0..200 {
-            let _ = auth.begin_session(at(s), &mut rng);
+            let _ = auth.begin_session(at(s), None, &mut rng);
         }
         assert_eq!(auth.sessions.len(), SESSIONS_ENTRIES_MAX as usize);
-        for n in 0..2000u32 {
-            let address = Source::Address(IpAddr::from(n.to_be_bytes()));
-            auth.failed(at(0).mono, address, FREE_FAILURES, WAIT_S_MAX);
+    }
+
+    #[test]
+    fn a_session_that_was_idle_while_the_box_was_off_does_not_come_back() {
+        let mut auth = claimed();
+        let (token, row) = auth.begin_session(at(0), None, &mut CountingRng::default());
+        let after = |s: u64| {
+            let mut auth = Auth::new(None, vec![row.clone()], Vec::new(), at(s));
+            auth.is_session(at(s), Some(&token))
+        };
+        assert!(after(SESSION_IDLE.as_secs()));
+        assert!(!after(SESSION_IDLE.as_secs() + USED_LAG_S_MAX));
+    }
+
+    #[test]
+    fn the_use_of_a_session_is_stored_now_and_then() {
+        let mut auth = claimed();
+        let (token, row) = auth.begin_session(at(0), None, &mut CountingRng::default());
+        let mut stored = 0;
+        for s in (0..8 * 3600).step_by(10) {
+            assert!(auth.is_session(at(s), Some(&token)));
+            stored += u32::from(auth.use_to_store(&row.token_sha256).is_some());
         }
-        assert_eq!(auth.sources.len(), SOURCES_ENTRIES_MAX);
+        assert_eq!(stored, 7);
+    }
+
+    fn made(scope: Scope, expires_s: u64) -> (Auth, String) {
+        let mut auth = claimed();
+        let (token, token_sha256) = new_token(&mut CountingRng::default());
+        auth.token_made(TokenRow {
+            id: 1,
+            token_sha256,
+            name: "backup".to_owned(),
+            scope: scope.as_str().to_owned(),
+            created_unix_s: at(0).unix_s,
+            expires_unix_s: at(expires_s).unix_s,
+        });
+        (auth, token)
+    }
+
+    #[test]
+    fn a_token_counts_until_its_end_and_is_no_session() {
+        let (mut auth, token) = made(Scope::Write, 100);
+        let bearer = auth.bearer(at(99), Some(&token));
+        assert!(
+            matches!(bearer, Bearer::Token { ref name, scope: Scope::Write } if name == "backup")
+        );
+        assert!(!auth.is_session(at(0), Some(&token)));
+        assert_eq!(auth.bearer(at(100), Some(&token)), Bearer::Nobody);
+        let bare = token.strip_prefix(TOKEN_PREFIX);
+        assert_eq!(auth.bearer(at(0), bare), Bearer::Nobody);
+        let other = format!("{}f", &token[..token.len() - 1]);
+        assert_eq!(auth.bearer(at(0), Some(&other)), Bearer::Nobody);
+        auth.token_gone(1);
+        assert_eq!(auth.bearer(at(0), Some(&token)), Bearer::Nobody);
+    }
+
+    #[test]
+    fn what_was_noted_by_a_wrong_clock_leaps_with_it() {
+        let (mut auth, token) = made(Scope::Read, 100);
+        let (session, _) = auth.begin_session(at(5), None, &mut CountingRng::default());
+        let by_s = 90 * 24 * 3600;
+        let (sessions, tokens) = auth.leap(at(0).unix_s, at(10).unix_s, by_s);
+        assert_eq!((sessions.len(), tokens.len()), (1, 1));
+        let later = Now {
+            mono: at(20).mono,
+            unix_s: at(20 + by_s).unix_s,
+        };
+        assert!(auth.is_session(later, Some(&session)));
+        assert_ne!(auth.bearer(later, Some(&token)), Bearer::Nobody);
     }
 }

@@ -1,26 +1,23 @@
 //! Methods: who may call them, and what each does.
 
-use std::net::IpAddr;
-
 use lintel_api::types::Memory;
 use lintel_api::types::{
-    AuthStatus, ConfirmParams, Done, Health, LOG_LINES_MAX, LeaseDeleteParams, LogEntry, LogParams,
-    PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordParams, RESET_CONFIRM, ResetParams,
-    RevisionParams, ServiceParams,
+    ConfirmParams, Done, Health, LOG_LINES_MAX, LeaseDeleteParams, LogEntry, LogParams,
+    RESET_CONFIRM, ResetParams, RevisionParams, ServiceParams,
 };
-use lintel_api::{Access, Method, MethodId};
+use lintel_api::{Access, Method, MethodId, Scope};
 use lintel_ipc::call::{Call, Caller, FieldError, Origin, Problem, Reply};
 use lintel_ipc::dnsd::ToDnsd;
 use lintel_ipc::init::{InitReply, InitRequest, LogLine};
 use lintel_ipc::webd::ToWebd;
 use lintel_model::RoleName;
 use lintel_model::facts::DataState;
-use lintel_store::AuditLine;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::auth::{self, LoginError};
+use super::audit::reason;
+use super::auth::Bearer;
 use super::core::{Core, InitUse, Now, Output, Via, Waiter};
 
 /// Lines of a log unless the caller says otherwise.
@@ -56,12 +53,14 @@ impl Core {
             let unknown = problem(404, "unknown-method", "There is no such method", detail);
             return self.reply(waiter, Err(unknown), None);
         };
-        let outcome = match self.authorise(now, method, &caller) {
+        let bearer = self.bearer(now, &caller);
+        let reason = reason(&call.params);
+        let outcome = match self.authorise(method, &caller, &bearer) {
             Ok(()) => self.dispatch(now, method.id, waiter, &caller, call.params, memory),
             Err(refused) => Outcome::Now(Err(refused)),
         };
         if method.changes {
-            self.audit(now, method, &caller, &outcome);
+            self.audit(now, waiter, method, &caller, &bearer, reason, &outcome);
         }
         match outcome {
             Outcome::Now(result) => self.reply(waiter, result, None),
@@ -164,19 +163,47 @@ impl Core {
             }
             MethodId::LogsServices => self.logs_call(now, waiter, params),
             MethodId::AuthStatus => Ok(self.auth_status(now, caller)).into(),
-            MethodId::AuthSetup => self.auth_setup(now, params),
+            MethodId::AuthSetup => self.auth_setup(now, caller, params),
             MethodId::AuthLogin => self.auth_login(now, caller, params),
             MethodId::AuthLogout => self.auth_logout(caller),
+            MethodId::AuthPasswordChange => self.password_change(now, caller, params),
+            MethodId::AuthSessionsList => read(params)
+                .and_then(|p| self.session_list(now, caller, &p))
+                .into(),
+            MethodId::AuthSessionsEnd => read(params)
+                .and_then(|params| self.session_end(now, &params))
+                .into(),
+            MethodId::AuthTokensList => read(params).and_then(|p| self.token_list(now, &p)).into(),
+            MethodId::AuthTokensCreate => read(params)
+                .and_then(|params| self.token_create(now, params))
+                .into(),
+            MethodId::AuthTokensDelete => read(params)
+                .and_then(|params| self.token_delete(&params))
+                .into(),
+            MethodId::AuditList => read(params).and_then(|p| self.audit_list(&p)).into(),
             // webd has the text itself; this is for the command line.
             MethodId::Openapi => Outcome::Now(openapi()),
         }
     }
 
-    fn authorise(&mut self, now: Now, method: &Method, caller: &Caller) -> Result<(), Problem> {
+    /// Whom the caller's token belongs to.
+    fn bearer(&mut self, now: Now, caller: &Caller) -> Bearer {
+        let bearer = self.auth.bearer(now, caller.token.as_deref());
+        if let Bearer::Session(key) = &bearer
+            && let Some(unix_s) = self.auth.use_to_store(key)
+        {
+            self.stored("noting a session's use", |store| {
+                store.note_session_used(key, unix_s)
+            });
+        }
+        bearer
+    }
+
+    fn authorise(&self, method: &Method, caller: &Caller, bearer: &Bearer) -> Result<(), Problem> {
         let local = caller.origin == Origin::Local;
         let good = self.facts.data == DataState::Good;
         match method.access {
-            Access::Open | Access::Token => Ok(()),
+            Access::Open => Ok(()),
             Access::Setup if !good => Err(data_failed()),
             Access::Setup if self.auth.is_claimed() => Err(problem(
                 409,
@@ -191,25 +218,25 @@ impl Core {
                 "The first password is set from the household's network",
                 "Connect to a LAN port of the box.",
             )),
-            Access::Login | Access::Diagnosis if local => Ok(()),
-            Access::Diagnosis if !good && self.is_on_lan(caller) => Ok(()),
-            Access::Login | Access::Diagnosis => {
-                if self.auth.is_session(now, caller.token.as_deref()) {
-                    Ok(())
-                } else {
-                    Err(problem(
-                        401,
-                        "not-logged-in",
-                        "This needs a login",
-                        "Log in, or call it with a session's token.",
-                    ))
-                }
-            }
+            _ if local => Ok(()),
+            Access::Token if *bearer == Bearer::Nobody => Ok(()),
+            Access::Diagnosis | Access::Rescue if !good && self.is_on_lan(caller) => Ok(()),
+            _ => match (bearer, method.scope()) {
+                (Bearer::Session(_), _) => Ok(()),
+                (Bearer::Token { scope, .. }, Some(needed)) if *scope >= needed => Ok(()),
+                (Bearer::Token { .. }, needed) => Err(out_of_scope(needed)),
+                (Bearer::Nobody, _) => Err(problem(
+                    401,
+                    "not-logged-in",
+                    "This needs a login",
+                    "Log in, or call it with a token.",
+                )),
+            },
         }
     }
 
     /// Whether the caller sits on a link on which the UI is served.
-    fn is_on_lan(&self, caller: &Caller) -> bool {
+    pub(super) fn is_on_lan(&self, caller: &Caller) -> bool {
         let links = &self.resolved.web.links;
         let on_link = caller
             .link_index
@@ -342,108 +369,6 @@ impl Core {
         }
     }
 
-    fn auth_status(&mut self, now: Now, caller: &Caller) -> AuthStatus {
-        let good = self.facts.data == DataState::Good;
-        let local = caller.origin == Origin::Local;
-        let claimed = self.auth.is_claimed();
-        AuthStatus {
-            claimed,
-            logged_in: local || self.auth.is_session(now, caller.token.as_deref()),
-            may_claim: good && !claimed && (local || self.is_on_lan(caller)),
-            data_failed: !good,
-            hostname: self.active.config.system.hostname.clone(),
-            tls_sha256: self.tls_sha256(),
-        }
-    }
-
-    fn auth_setup(&mut self, now: Now, params: Value) -> Outcome {
-        let done = read::<PasswordParams>(params).and_then(|params| {
-            fits(&params.password)?;
-            let hash = auth::hash(&params.password, self.rng.as_mut())
-                .ok_or_else(|| problem(500, "no-hash", "The password could not be hashed", ""))?;
-            self.stored("storing the password", |store| store.set_password(&hash))
-                .ok_or_else(cannot_store)?;
-            self.auth.claimed(hash);
-            self.want_snapshot(now);
-            log::info!("the householder's password is set");
-            Ok(())
-        });
-        match done {
-            Ok(()) => self.new_session(now),
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
-    }
-
-    fn auth_login(&mut self, now: Now, caller: &Caller, params: Value) -> Outcome {
-        if self.facts.data != DataState::Good {
-            return Outcome::Now(Err(data_failed()));
-        }
-        let params = match read::<PasswordParams>(params) {
-            Ok(params) => params,
-            Err(problem) => return Outcome::Now(Err(problem)),
-        };
-        if params.password.len() > PASSWORD_BYTES_MAX {
-            return Outcome::Now(Err(wrong_password()));
-        }
-        match self.auth.login(now, caller.address, &params.password) {
-            Ok(()) => self.new_session(now),
-            Err(LoginError::Wrong) => {
-                log::warn!("a login failed from {}", who(caller));
-                Outcome::Now(Err(wrong_password()))
-            }
-            Err(LoginError::Wait(seconds)) => Outcome::Now(Err(problem(
-                429,
-                "too-many-logins",
-                "Too many logins have failed",
-                &format!("Wait {seconds} s and try again."),
-            ))),
-            Err(LoginError::Unclaimed) => Outcome::Now(Err(problem(
-                409,
-                "not-claimed",
-                "No password is set yet",
-                "Set one first, from the household's network.",
-            ))),
-        }
-    }
-
-    pub(super) fn new_session(&mut self, now: Now) -> Outcome {
-        let (token, row) = self.auth.begin_session(now, self.rng.as_mut());
-        // A session that is not stored ends with the process: better than no login.
-        self.stored("storing a session", |store| store.put_session(&row));
-        Outcome::Session(to_value(&Done {}), token)
-    }
-
-    fn auth_logout(&mut self, caller: &Caller) -> Outcome {
-        let ended = caller
-            .token
-            .as_deref()
-            .and_then(|token| self.auth.end_session(token));
-        if let Some(key) = ended {
-            self.stored("ending a session", |store| store.delete_session(&key));
-        }
-        Outcome::Session(to_value(&Done {}), String::new())
-    }
-
-    fn audit(&mut self, now: Now, method: &Method, caller: &Caller, outcome: &Outcome) {
-        let result = match outcome {
-            Outcome::Later => "begun",
-            Outcome::Now(Ok(_)) | Outcome::Session(Ok(_), _) => "done",
-            Outcome::Now(Err(problem)) | Outcome::Session(Err(problem), _) => &problem.kind,
-        };
-        // What nobody was allowed to do is counted by webd; writing it would wear the flash at
-        // a stranger's pace.
-        if matches!(result, "not-logged-in" | "too-many-logins" | "not-from-lan") {
-            return;
-        }
-        let line = AuditLine {
-            unix_s: now.unix_s,
-            who: who(caller),
-            method: method.name.to_owned(),
-            outcome: result.to_owned(),
-        };
-        self.stored("writing the audit trail", |store| store.add_audit(&line));
-    }
-
     pub(super) fn reply_value<T: Serialize>(&mut self, waiter: Waiter, value: &T) {
         let result = to_value(value);
         self.reply(waiter, result, None);
@@ -460,6 +385,7 @@ impl Core {
             result,
             set_session,
         };
+        self.end_audit(waiter, &reply.result);
         match waiter.via {
             Via::Web if self.up.contains(&RoleName::Webd) => {
                 self.say(Output::Webd(ToWebd::Reply(reply)));
@@ -521,6 +447,14 @@ pub(super) fn cannot_store() -> Problem {
     )
 }
 
+fn out_of_scope(needed: Option<Scope>) -> Problem {
+    let detail = needed.map_or_else(
+        || "No token does; log in with the password.".to_owned(),
+        |scope| format!("It takes a token of scope {}, or a login.", scope.as_str()),
+    );
+    problem(403, "scope", "The token may not do this", &detail)
+}
+
 fn away(role: &str) -> Problem {
     problem(
         503,
@@ -528,30 +462,6 @@ fn away(role: &str) -> Problem {
         &format!("{role} is not running"),
         "lintel services shows how it ended.",
     )
-}
-
-fn wrong_password() -> Problem {
-    problem(401, "wrong-password", "The password is wrong", "")
-}
-
-fn fits(password: &str) -> Result<(), Problem> {
-    if password.chars().count() < PASSWORD_CHARS_MIN {
-        return Err(bad_field(
-            "password",
-            "it is too short",
-            &format!(
-                "use {PASSWORD_CHARS_MIN} characters or more; a few words are easy to keep in mind"
-            ),
-        ));
-    }
-    if password.len() > PASSWORD_BYTES_MAX {
-        return Err(bad_field(
-            "password",
-            "it is too long",
-            &format!("use at most {PASSWORD_BYTES_MAX} octets"),
-        ));
-    }
-    Ok(())
 }
 
 fn role(name: &str) -> Result<RoleName, Problem> {
@@ -568,18 +478,6 @@ fn role(name: &str) -> Result<RoleName, Problem> {
                 "use netd, controld, wand, dhcpd, dnsd, timed or webd",
             )
         })
-}
-
-fn who(caller: &Caller) -> String {
-    match (caller.origin, caller.address) {
-        (Origin::Local, _) => "local".to_owned(),
-        (Origin::Web, Some(address)) => unmapped(address).to_string(),
-        (Origin::Web, None) => "web".to_owned(),
-    }
-}
-
-fn unmapped(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 fn entry(line: LogLine) -> LogEntry {

@@ -105,6 +105,7 @@ impl Core {
             lease.bound_unix_s = lease.bound_unix_s.saturating_add(by_s);
             self.note(now);
         }
+        self.people_leap(start_s, last.unix_s + 1, by_s);
     }
 
     pub(super) fn timed(&mut self, now: Now, message: FromTimed) {

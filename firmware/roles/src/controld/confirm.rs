@@ -21,7 +21,7 @@ use lintel_model::services::Resolved;
 use lintel_model::step::Hazard;
 use lintel_store::RevisionState;
 
-use super::auth;
+use super::auth::{self, Bearer};
 use super::calls::{Outcome, bad_field, problem};
 use super::core::{Core, Now};
 use super::startup::Active;
@@ -133,8 +133,8 @@ impl Core {
         revision: Option<u64>,
         token: Option<&str>,
     ) -> Outcome {
-        let logged_in =
-            caller.origin == Origin::Local || self.auth.is_session(now, caller.token.as_deref());
+        let logged_in = caller.origin == Origin::Local
+            || self.auth.bearer(now, caller.token.as_deref()) != Bearer::Nobody;
         let by_token = !logged_in && token.is_some_and(|token| self.is_windows_token(now, token));
         if !logged_in && !by_token {
             return Outcome::Now(Err(problem(
@@ -170,7 +170,7 @@ impl Core {
         self.want_snapshot(now);
         self.dirty("config", now);
         if by_token {
-            return self.new_session(now);
+            return self.new_session(now, caller);
         }
         Ok(Done {}).into()
     }

@@ -195,6 +195,7 @@ pub struct Core {
     pub(super) rng: Box<dyn Rng>,
     pub(super) store: Store,
     pub(super) auth: Auth,
+    pub(super) audit: super::audit::Audit,
     pub(super) active: Active,
     pub(super) facts: Facts,
     pub(super) resolved: Resolved,
@@ -310,7 +311,8 @@ impl Core {
             run: start.run.is_some(),
         };
         let mut core = Self {
-            auth: Auth::new(kept.password, kept.sessions, now),
+            auth: Auth::new(kept.password, kept.sessions, kept.tokens, now),
+            audit: super::audit::Audit::default(),
             resolved: lintel_plan::resolve(&loaded.active.config, &facts),
             active: loaded.active,
             start,
@@ -621,7 +623,7 @@ impl Core {
                     Ok(memory) => self.store = memory,
                     Err(error) => log::error!("no store in memory: {}", startup::sentence(&error)),
                 }
-                self.auth = Auth::new(None, Vec::new(), now);
+                self.auth = Auth::new(None, Vec::new(), Vec::new(), now);
                 self.held.clear();
                 self.facts.data = state;
                 self.refresh(now);

@@ -8,6 +8,7 @@
 //! It alone decides: which configuration is in force, what the kernel shall hold, who may call
 //! what. What other roles say is checked before it is believed: they parse foreign bytes.
 
+mod audit;
 mod auth;
 mod calls;
 pub(crate) mod certificate;
@@ -20,6 +21,8 @@ pub mod core;
 mod leases;
 mod leaving;
 mod look;
+mod pace;
+mod people_calls;
 mod shell;
 mod snapshots;
 mod startup;

@@ -13,7 +13,9 @@ use lintel_model::Ipv4Net;
 use lintel_model::config::{Config, PortSelector, Problem};
 use lintel_model::facts::{DataState, Notice, NoticeCode, Severity};
 use lintel_model::lease::{Binding, WanLease};
-use lintel_store::{Revision, RevisionDraft, RevisionState, SessionRow, Store, StoreError};
+use lintel_store::{
+    Revision, RevisionDraft, RevisionState, SessionRow, Store, StoreError, TokenRow,
+};
 
 use super::confirm::not_confirmed;
 
@@ -47,6 +49,7 @@ pub(super) struct Kept {
     pub(super) detected_wan: Option<PortSelector>,
     pub(super) password: Option<String>,
     pub(super) sessions: Vec<SessionRow>,
+    pub(super) tokens: Vec<TokenRow>,
     pub(super) bindings: Vec<Binding>,
     pub(super) drift: Option<i64>,
     pub(super) leaving: Vec<Ipv4Net>,
@@ -59,6 +62,7 @@ impl Kept {
             detected_wan: store.detected_wan()?,
             password: store.password()?,
             sessions: store.sessions()?,
+            tokens: store.tokens()?,
             bindings: store.bindings()?,
             drift: store.drift()?,
             leaving: store.leaving()?,

@@ -5,6 +5,7 @@ mod clock;
 mod confirm;
 mod kernel;
 mod leases;
+mod people;
 mod random;
 mod snapshots;
 mod tls;

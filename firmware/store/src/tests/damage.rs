@@ -29,11 +29,8 @@ fn household() -> Dir {
         .put_bindings(&(1..200).map(|n| bound(n, 5)).collect::<Vec<_>>(), 0)
         .unwrap();
     store.set_password("hash").unwrap();
-    let session = SessionRow {
-        token_sha256: [7; 32],
-        created_unix_s: 9,
-    };
-    store.put_session(&session).unwrap();
+    store.put_session(&session(7, 9)).unwrap();
+    store.add_token(&token(8)).unwrap();
     store.take_snapshot(NOW - 300).unwrap().unwrap();
     store.commit_revision(&draft("a = 2")).unwrap();
     let newest = store.take_snapshot(NOW - 200).unwrap().unwrap();
@@ -69,6 +66,7 @@ fn is_restored(dir: &Dir, why: &str) {
     assert_eq!(store.bindings().unwrap().len(), 199);
     assert_eq!(store.password().unwrap().as_deref(), Some("hash"));
     assert_eq!(store.sessions().unwrap(), [], "one may have ended since");
+    assert_eq!(store.tokens().unwrap(), []);
     assert_eq!(restored.aside.is_some(), before.is_some());
     if let (Some(aside), Some(before)) = (&restored.aside, before) {
         let kept = fs::read(dir.0.join("state").join(aside)).unwrap();

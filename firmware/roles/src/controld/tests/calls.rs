@@ -72,10 +72,7 @@ fn without_a_session_only_open_methods_answer() {
     for method in METHODS {
         let reply = bench.web(method.name, json!({}), None);
         let refused = kind(&reply) == "not-logged-in";
-        let guarded = matches!(
-            method.access,
-            Access::Login | Access::Diagnosis | Access::Token
-        );
+        let guarded = !matches!(method.access, Access::Open | Access::Setup);
         assert_eq!(refused, guarded, "{}", method.name);
     }
     assert!(
@@ -205,18 +202,19 @@ fn changes_leave_a_trail_and_strangers_do_not() {
     let mut bench = Bench::settled();
     claim(&mut bench);
     bench.apply("# one\n").unwrap();
-    let before = bench.core.store.audit(100).unwrap().len();
+    let before = bench.core.store.audit(u64::MAX, 100).unwrap().len();
     assert_eq!(before, 2);
     for _ in 0..50 {
         bench.web("config.apply", json!({"toml": ""}), None);
         bench.web("status", json!({}), None);
     }
-    assert_eq!(bench.core.store.audit(100).unwrap().len(), before);
-    let trail = bench.core.store.audit(1).unwrap();
+    assert_eq!(bench.core.store.audit(u64::MAX, 100).unwrap().len(), before);
+    let trail = bench.core.store.audit(u64::MAX, 1).unwrap();
     assert_eq!(
-        (trail[0].who.as_str(), trail[0].method.as_str()),
+        (trail[0].1.who.as_str(), trail[0].1.method.as_str()),
         ("local", "config.apply")
     );
+    assert_eq!(trail[0].1.revision, Some(2));
 }
 
 #[test]

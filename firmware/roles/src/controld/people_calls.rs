@@ -1,0 +1,357 @@
+//! People and programs: the password, sessions, API tokens.
+
+use std::cmp::Reverse;
+
+use lintel_api::Scope;
+use lintel_api::types::{
+    AuthStatus, Done, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Page, PageParams,
+    PasswordChangeParams, PasswordParams, SessionEndParams, SessionInfo, TOKEN_DAYS_DEFAULT,
+    TOKEN_DAYS_MAX, TOKEN_NAME_CHARS_MAX, TokenCreateParams, TokenCreated, TokenDeleteParams,
+    TokenInfo,
+};
+use lintel_ipc::call::{Caller, Origin, Problem};
+use lintel_model::facts::DataState;
+use lintel_store::{TOKENS_ENTRIES_MAX, TokenRow};
+use serde_json::Value;
+
+use super::auth::{self, LoginError, SESSION_IDLE, SESSION_S_MAX, SessionView};
+use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem, read, to_value};
+use super::config_calls::{bad_cursor, page_limit};
+use super::core::{Core, Now};
+
+impl Core {
+    pub(super) fn auth_status(&mut self, now: Now, caller: &Caller) -> AuthStatus {
+        let good = self.facts.data == DataState::Good;
+        let local = caller.origin == Origin::Local;
+        let claimed = self.auth.is_claimed();
+        AuthStatus {
+            claimed,
+            logged_in: local || self.auth.is_session(now, caller.token.as_deref()),
+            may_claim: good && !claimed && (local || self.is_on_lan(caller)),
+            data_failed: !good,
+            hostname: self.active.config.system.hostname.clone(),
+            tls_sha256: self.tls_sha256(),
+        }
+    }
+
+    pub(super) fn auth_setup(&mut self, now: Now, caller: &Caller, params: Value) -> Outcome {
+        let done = read::<PasswordParams>(params)
+            .and_then(|params| self.set_password(now, &params.password));
+        match done {
+            Ok(()) => self.new_session(now, caller),
+            Err(problem) => Outcome::Now(Err(problem)),
+        }
+    }
+
+    pub(super) fn auth_login(&mut self, now: Now, caller: &Caller, params: Value) -> Outcome {
+        if self.facts.data != DataState::Good {
+            return Outcome::Now(Err(data_failed()));
+        }
+        let params = match read::<PasswordParams>(params) {
+            Ok(params) => params,
+            Err(problem) => return Outcome::Now(Err(problem)),
+        };
+        match self.check_password(now, caller, &params.password) {
+            Ok(()) => self.new_session(now, caller),
+            Err(problem) => Outcome::Now(Err(problem)),
+        }
+    }
+
+    pub(super) fn new_session(&mut self, now: Now, caller: &Caller) -> Outcome {
+        let (token, row) = self
+            .auth
+            .begin_session(now, caller.address, self.rng.as_mut());
+        // A session that is not stored ends with the process: better than no login.
+        self.stored("storing a session", |store| store.put_session(&row));
+        Outcome::Session(to_value(&Done {}), token)
+    }
+
+    pub(super) fn auth_logout(&mut self, caller: &Caller) -> Outcome {
+        let ended = caller
+            .token
+            .as_deref()
+            .and_then(|token| self.auth.end_session(token));
+        if let Some(key) = ended {
+            self.stored("ending a session", |store| store.delete_session(&key));
+        }
+        Outcome::Session(to_value(&Done {}), String::new())
+    }
+
+    /// The new password counts, and every session ends; the caller goes on in a new one.
+    pub(super) fn password_change(&mut self, now: Now, caller: &Caller, params: Value) -> Outcome {
+        let params = match read::<PasswordChangeParams>(params) {
+            Ok(params) => params,
+            Err(problem) => return Outcome::Now(Err(problem)),
+        };
+        let local = caller.origin == Origin::Local;
+        let known = if local {
+            Ok(())
+        } else if !self.auth.is_claimed() {
+            Err(unclaimed())
+        } else {
+            let current = params.current.as_deref().unwrap_or_default();
+            self.check_password(now, caller, current)
+        };
+        match known.and_then(|()| self.set_password(now, &params.password)) {
+            Ok(()) if local => Ok(Done {}).into(),
+            Ok(()) => self.new_session(now, caller),
+            Err(problem) => Outcome::Now(Err(problem)),
+        }
+    }
+
+    fn set_password(&mut self, now: Now, password: &str) -> Result<(), Problem> {
+        if self.facts.data != DataState::Good {
+            return Err(data_failed());
+        }
+        fits(password)?;
+        let hash = auth::hash(password, self.rng.as_mut())
+            .ok_or_else(|| problem(500, "no-hash", "The password could not be hashed", ""))?;
+        self.stored("storing the password", |store| store.set_password(&hash))
+            .ok_or_else(cannot_store)?;
+        self.auth.claimed(hash);
+        self.want_snapshot(now);
+        log::info!("the householder's password is set");
+        Ok(())
+    }
+
+    fn check_password(&mut self, now: Now, caller: &Caller, password: &str) -> Result<(), Problem> {
+        let password = Some(password).filter(|text| text.len() <= PASSWORD_BYTES_MAX);
+        // One that is too long is wrong, and costs its sender as much as any other.
+        match self
+            .auth
+            .login(now, caller.address, password.unwrap_or_default())
+        {
+            Ok(()) => Ok(()),
+            Err(LoginError::Wrong) => {
+                let from = caller.address.map_or_else(
+                    || "an unknown address".to_owned(),
+                    |address| address.to_canonical().to_string(),
+                );
+                log::warn!("a wrong password came from {from}");
+                Err(problem(401, "wrong-password", "The password is wrong", ""))
+            }
+            Err(LoginError::Wait(seconds)) => Err(problem(
+                429,
+                "too-many-logins",
+                "Too many logins have failed",
+                &format!("Wait {seconds} s and try again."),
+            )),
+            Err(LoginError::Unclaimed) => Err(unclaimed()),
+        }
+    }
+
+    pub(super) fn session_list(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        params: &PageParams,
+    ) -> Result<Page<SessionInfo>, Problem> {
+        let place =
+            |view: &SessionView| (Reverse(view.created_unix_s), auth::session_id(&view.key));
+        let after = match &params.cursor {
+            None => None,
+            Some(cursor) => {
+                let (at, id) = cursor.split_once('-').ok_or_else(bad_cursor)?;
+                let at: u64 = at.parse().map_err(|_| bad_cursor())?;
+                Some((Reverse(at), id.to_owned()))
+            }
+        };
+        let own = caller.token.as_deref().and_then(auth::key_of);
+        let all = self.auth.sessions(now).into_iter();
+        let rest = all.filter(|view| after.as_ref().is_none_or(|after| place(view) > *after));
+        let page = page(rest, params, |view| {
+            format!("{}-{}", view.created_unix_s, auth::session_id(&view.key))
+        });
+        Ok(page.map(|view| SessionInfo {
+            id: auth::session_id(&view.key),
+            created_unix_s: view.created_unix_s,
+            used_unix_s: view.used_unix_s,
+            ends_unix_s: view.created_unix_s.saturating_add(SESSION_S_MAX),
+            idle_ends_unix_s: view.used_unix_s.saturating_add(SESSION_IDLE.as_secs()),
+            address: view.address.map(|address| address.to_canonical()),
+            current: own == Some(view.key),
+        }))
+    }
+
+    pub(super) fn session_end(
+        &mut self,
+        now: Now,
+        params: &SessionEndParams,
+    ) -> Result<Done, Problem> {
+        let all = self.auth.sessions(now).into_iter();
+        let found = all
+            .map(|view| view.key)
+            .find(|key| auth::session_id(key) == params.id)
+            .ok_or_else(|| {
+                let detail = "lintel auth sessions lists them.";
+                problem(404, "no-such-session", "There is no such session", detail)
+            })?;
+        self.stored("ending a session", |store| store.delete_session(&found))
+            .ok_or_else(cannot_store)?;
+        self.auth.end_session_key(&found);
+        Ok(Done {})
+    }
+
+    pub(super) fn token_list(
+        &self,
+        now: Now,
+        params: &PageParams,
+    ) -> Result<Page<TokenInfo>, Problem> {
+        let after: u64 = match &params.cursor {
+            None => 0,
+            Some(cursor) => cursor.parse().map_err(|_| bad_cursor())?,
+        };
+        let rest = self.auth.tokens().iter().filter(|token| token.id > after);
+        let page = page(rest, params, |token| token.id.to_string());
+        Ok(page.map(|token| TokenInfo {
+            id: token.id,
+            name: token.name.clone(),
+            scope: token.scope.clone(),
+            created_unix_s: token.created_unix_s,
+            expires_unix_s: token.expires_unix_s,
+            expired: token.expires_unix_s <= now.unix_s,
+        }))
+    }
+
+    pub(super) fn token_create(
+        &mut self,
+        now: Now,
+        params: TokenCreateParams,
+    ) -> Result<TokenCreated, Problem> {
+        if self.facts.data != DataState::Good {
+            return Err(data_failed());
+        }
+        let name = params.name.trim();
+        let chars = name.chars().count();
+        if chars == 0 || chars > TOKEN_NAME_CHARS_MAX || name.chars().any(char::is_control) {
+            return Err(bad_field(
+                "name",
+                "it names nothing that fits in a list",
+                &format!("use 1 to {TOKEN_NAME_CHARS_MAX} characters, such as a program's name"),
+            ));
+        }
+        let scope = Scope::from_word(&params.scope).ok_or_else(|| {
+            let hint = format!("write one of {}", Scope::WORDS.join(", "));
+            bad_field("scope", "there is no such scope", &hint)
+        })?;
+        let days = params.days.unwrap_or(TOKEN_DAYS_DEFAULT);
+        if !(1..=TOKEN_DAYS_MAX).contains(&days) {
+            let hint = format!("from 1 to {TOKEN_DAYS_MAX} days");
+            return Err(bad_field("days", "it is out of range", &hint));
+        }
+        if self.auth.tokens().len() >= TOKENS_ENTRIES_MAX as usize {
+            return Err(problem(
+                409,
+                "too-many-tokens",
+                "There are too many tokens",
+                &format!("{TOKENS_ENTRIES_MAX} are kept. Delete one that is not used any more."),
+            ));
+        }
+        let (token, token_sha256) = auth::new_token(self.rng.as_mut());
+        let mut row = TokenRow {
+            id: 0,
+            token_sha256,
+            name: name.to_owned(),
+            scope: scope.as_str().to_owned(),
+            created_unix_s: now.unix_s,
+            expires_unix_s: now.unix_s.saturating_add(u64::from(days) * 24 * 3600),
+        };
+        row.id = self
+            .stored("storing a token", |store| store.add_token(&row))
+            .ok_or_else(cannot_store)?;
+        let made = TokenCreated {
+            id: row.id,
+            expires_unix_s: row.expires_unix_s,
+            token,
+        };
+        self.auth.token_made(row);
+        Ok(made)
+    }
+
+    pub(super) fn token_delete(&mut self, params: &TokenDeleteParams) -> Result<Done, Problem> {
+        if !self.auth.tokens().iter().any(|token| token.id == params.id) {
+            let detail = "lintel auth tokens lists them.";
+            return Err(problem(
+                404,
+                "no-such-token",
+                "There is no such token",
+                detail,
+            ));
+        }
+        self.stored("ending a token", |store| store.delete_token(params.id))
+            .ok_or_else(cannot_store)?;
+        self.auth.token_gone(params.id);
+        Ok(Done {})
+    }
+
+    /// What was noted of people since the start follows a leap of the clock.
+    pub(super) fn people_leap(&mut self, from_s: u64, to_s: u64, by_s: u64) {
+        let (sessions, tokens) = self.auth.leap(from_s, to_s, by_s);
+        for row in sessions {
+            self.stored("moving a session's times", |store| store.put_session(&row));
+        }
+        for row in tokens {
+            self.stored("moving a token's times", |store| {
+                store.set_token_times(&row)
+            });
+        }
+    }
+}
+
+/// The first entries of what is left of a list, and the cursor of the rest.
+fn page<T>(
+    rest: impl Iterator<Item = T>,
+    params: &PageParams,
+    cursor: impl Fn(&T) -> String,
+) -> Part<T> {
+    let limit = usize::try_from(page_limit(params)).unwrap_or(usize::MAX);
+    let mut items: Vec<T> = rest.take(limit.saturating_add(1)).collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(cursor);
+    Part { items, next }
+}
+
+/// A page before its entries have their outer form.
+struct Part<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+impl<T> Part<T> {
+    fn map<U>(self, shown: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(shown).collect(),
+            next: self.next,
+        }
+    }
+}
+
+fn unclaimed() -> Problem {
+    problem(
+        409,
+        "not-claimed",
+        "No password is set yet",
+        "Set one first, from the household's network.",
+    )
+}
+
+fn fits(password: &str) -> Result<(), Problem> {
+    if password.chars().count() < PASSWORD_CHARS_MIN {
+        return Err(bad_field(
+            "password",
+            "it is too short",
+            &format!(
+                "use {PASSWORD_CHARS_MIN} characters or more; a few words are easy to keep in mind"
+            ),
+        ));
+    }
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(bad_field(
+            "password",
+            "it is too long",
+            &format!("use at most {PASSWORD_BYTES_MAX} octets"),
+        ));
+    }
+    Ok(())
+}
