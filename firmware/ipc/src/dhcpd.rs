@@ -10,15 +10,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToDhcpd {
-    /// Whole snapshot: the first message of a session.
+    /// Whole snapshot: the first message of a session, and again when the service changes. A
+    /// network that comes back, or first comes, brings the bindings that were given there.
     Snapshot {
         /// What to serve.
         spec: DhcpSpec,
         /// Every binding on disk.
         bindings: Vec<Binding>,
     },
-    /// The service changed; bindings stay.
-    Spec(DhcpSpec),
     /// The binding with this token is on disk: the ACK may leave.
     Durable {
         /// From `FromDhcpd::Bind`.

@@ -90,7 +90,10 @@ pub fn message_octets(u: &mut Unstructured<'_>) -> Vec<u8> {
                     spec: resolved.wan,
                     lease: None,
                 }),
-                _ => serde_json::to_vec(&ToDhcpd::Spec(resolved.dhcp)),
+                _ => serde_json::to_vec(&ToDhcpd::Snapshot {
+                    spec: resolved.dhcp,
+                    bindings: Vec::new(),
+                }),
             }
         }
         4 => serde_json::to_vec(&FromDhcpd::Dropped(counts(u))),

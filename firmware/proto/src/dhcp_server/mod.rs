@@ -264,7 +264,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Serves by another configuration; bindings inside its networks stay. What was being
+    /// Serves by another configuration; bindings inside its networks stay, and those
+    /// outside are forgotten ([`Server::restart`] brings them back). What was being
     /// probed or written is dropped: its client asks again. On an error nothing changes.
     pub fn configure(&mut self, now: Instant, config: ServerConfig) -> Result<(), ConfigError> {
         if config == self.config {

@@ -658,8 +658,7 @@ impl Core {
             self.dirty("wan", now);
         }
         if old.dhcp != self.resolved.dhcp && self.told.contains(&RoleName::Dhcpd) {
-            let spec = self.resolved.dhcp.clone();
-            self.say(Output::Dhcpd(ToDhcpd::Spec(spec)));
+            self.snapshot(now, RoleName::Dhcpd);
         }
         if self.dns_sent.as_ref() != Some(&self.resolved.dns) {
             self.dns_changed(now);

@@ -178,10 +178,6 @@ impl Shell {
                 }
                 self.drain();
             }
-            ToDhcpd::Spec(spec) => match self.server.configure(now, ServerConfig::from(&spec)) {
-                Ok(()) => self.told(spec),
-                Err(error) => log::error!("the service stays as it is: {error}"),
-            },
             ToDhcpd::Durable { token } => {
                 self.server.handle_input(now, Input::Durable(Token(token)));
                 self.drain();

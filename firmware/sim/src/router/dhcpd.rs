@@ -79,16 +79,6 @@ impl Router {
                 }
                 self.dhcpd.spec = Some(spec);
             }
-            ToDhcpd::Spec(spec) => {
-                match self.dhcpd.server.configure(now, ServerConfig::from(&spec)) {
-                    Ok(()) => {
-                        out.note("dhcpd", || "serves something else".to_owned());
-                        out.ledger.respecified(out.now, &spec);
-                        self.dhcpd.spec = Some(spec);
-                    }
-                    Err(error) => out.note("dhcpd", || format!("stays as it is: {error}")),
-                }
-            }
             ToDhcpd::Durable { token } => {
                 self.dhcpd
                     .server

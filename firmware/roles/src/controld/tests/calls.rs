@@ -149,7 +149,7 @@ fn with_failed_storage_nobody_claims_the_box_and_the_lan_sees_why() {
     assert_eq!(kind(bench.reply(id)), "not-logged-in");
     assert!(matches!(
         bench.dhcp.last(),
-        Some(ToDhcpd::Spec(spec) | ToDhcpd::Snapshot { spec, .. }) if !spec.durable
+        Some(ToDhcpd::Snapshot { spec, .. }) if !spec.durable
     ));
     // Reset is the way out, and only in so many words.
     let hasty = bench.web("system.data.reset", json!({"confirm": "yes"}), None);

@@ -78,6 +78,32 @@ fn a_binding_is_in_the_store_before_dhcpd_hears_so() {
 }
 
 #[test]
+fn a_network_that_comes_late_or_back_comes_with_its_bindings() {
+    let mut before = Bench::settled();
+    before.input(Input::Dhcpd(vec![bind(1, binding(1, None))]));
+    let mut bench = Bench::new(start(), before.core.store);
+    bench.input(Input::Session(RoleName::Dhcpd));
+    bench.input(Input::Session(RoleName::Netd));
+    let told = |bench: &mut Bench| {
+        let last = bench.dhcp.pop();
+        let Some(ToDhcpd::Snapshot { spec, bindings }) = last else {
+            panic!("{last:?}");
+        };
+        (spec.subnets.len(), bindings.len())
+    };
+    // The bridge was made after dhcpd's session began.
+    assert!(matches!(
+        bench.dhcp.first(),
+        Some(ToDhcpd::Snapshot { spec, .. }) if spec.subnets.is_empty()
+    ));
+    assert_eq!(told(&mut bench), (1, 1));
+    bench.apply("[dhcp]\nenabled = false\n").unwrap();
+    assert_eq!(told(&mut bench).0, 0);
+    bench.apply("").unwrap();
+    assert_eq!(told(&mut bench), (1, 1));
+}
+
+#[test]
 fn bindings_that_dhcpd_cannot_have_given_are_refused() {
     let mut bench = Bench::settled();
     let own = Binding {
