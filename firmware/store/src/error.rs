@@ -98,6 +98,13 @@ impl StoreError {
         }
     }
 
+    /// Whether the disk gave an error of its own: it tells each lost write once, at the next flush,
+    /// which need not be that of whom it concerns ([`crate::Store::renew_log`]).
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Sql { source, .. }
+            if source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure))
+    }
+
     /// Whether the whole database is to be given up, rather than one write.
     pub fn is_fatal(&self) -> bool {
         matches!(

@@ -152,6 +152,29 @@ impl Store {
             .map_err(StoreError::sql("bounding the database"))
     }
 
+    /// Writes anew what the log holds, into the database, and begins an empty log.
+    ///
+    /// For after an error of the disk ([`StoreError::is_of_disk`]). Linux tells a failed write to
+    /// one flush and takes the page for clean from then on. When that page held a commit that had
+    /// no flush of its own, the log has a hole there once the power is cut, and ends at it: nothing
+    /// may be promised behind it.
+    pub fn renew_log(&mut self) -> Result<(), StoreError> {
+        let what = "renewing the log";
+        let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let busy: i64 = self
+            .db
+            .query_row(pragma, [], |row| row.get(0))
+            .map_err(StoreError::sql(what))?;
+        match busy {
+            0 => Ok(()),
+            _ => {
+                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                let source = rusqlite::Error::SqliteFailure(busy, None);
+                Err(StoreError::Sql { what, source })
+            }
+        }
+    }
+
     /// Rows written since the start: a method that leaves it as it was had nothing to write, and
     /// says nothing about the disk.
     pub fn writes(&self) -> u64 {

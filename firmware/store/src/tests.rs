@@ -368,3 +368,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_renewed_log_is_empty_and_the_database_has_all_of_it() {
+    let dir = Dir::new();
+    let mut store = Store::open(&dir.0).unwrap();
+    let notes = Notes {
+        last_time: 5,
+        ..Notes::default()
+    };
+    store.note(&notes).unwrap();
+    store.put_bindings(&[bound(1, 5)], 0).unwrap();
+    store.renew_log().unwrap();
+    let log = dir.0.join("state/lintel.db-wal");
+    assert_eq!(std::fs::metadata(log).unwrap().len(), 0);
+    // As after a power cut that takes the log away.
+    let other = Dir::new();
+    std::fs::create_dir(other.0.join("state")).unwrap();
+    std::fs::copy(dir.db(), other.db()).unwrap();
+    let copy = Store::open(&other.0).unwrap();
+    assert_eq!(copy.bindings().unwrap(), [bound(1, 5)]);
+    assert_eq!(copy.last_time().unwrap(), Some(5));
+    Store::memory().unwrap().renew_log().unwrap();
+}

@@ -252,6 +252,8 @@ pub struct Core {
     /// When the next snapshot of the database is due.
     pub(super) snapshot_at: Option<Instant>,
     pub(super) snapshot_last: Option<Instant>,
+    /// The disk gave an error: before the next promise the store's log is begun anew.
+    pub(super) log_doubtful: bool,
     /// The database has shown damage: it is given up.
     pub(super) giving_up: bool,
     /// `None` when none could be made: there is HTTP alone then.
@@ -359,6 +361,7 @@ impl Core {
             write_again_at: None,
             snapshot_at: None,
             snapshot_last: None,
+            log_doubtful: false,
             giving_up: false,
             tls: None,
             out: VecDeque::new(),
@@ -625,6 +628,7 @@ impl Core {
                 }
                 self.auth = Auth::new(None, Vec::new(), Vec::new(), now);
                 self.held.clear();
+                self.log_doubtful = false;
                 self.facts.data = state;
                 self.refresh(now);
                 self.dirty("status", now);
@@ -880,7 +884,14 @@ impl Core {
         write: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Option<T> {
         let writes = self.store.writes();
-        match write(&mut self.store) {
+        let ready = match self.log_doubtful {
+            true => self.store.renew_log(),
+            false => Ok(()),
+        };
+        if ready.is_ok() {
+            self.log_doubtful = false;
+        }
+        match ready.and_then(|()| write(&mut self.store)) {
             Ok(value) => {
                 // Only a write that took place shows that there is room again.
                 if self.facts.data == DataState::Good && self.store.writes() != writes {
@@ -922,6 +933,7 @@ impl Core {
     pub(super) fn store_failed(&mut self, what: &str, error: &StoreError) {
         let reason = startup::sentence(error);
         log::error!("{what}: {reason}");
+        self.log_doubtful |= error.is_of_disk();
         if error.is_fatal() && self.facts.data == DataState::Good && !self.giving_up {
             // The next process checks it, and takes a snapshot in its place.
             self.giving_up = true;

@@ -124,3 +124,25 @@ fn damage_that_shows_later_ends_the_process_once() {
     bench.drain();
     assert!(!bench.restart);
 }
+
+#[test]
+fn after_an_error_of_the_disk_the_log_is_renewed_before_the_next_promise() {
+    let dir = Dir::new();
+    let mut bench = dir.bench();
+    bench.pass_ms(20_000);
+    let log_octets = || {
+        let log = dir.0.join("state/lintel.db-wal");
+        std::fs::metadata(log).unwrap().len()
+    };
+    let bind = |n| lintel_ipc::dhcpd::FromDhcpd::Bind {
+        token: u64::from(n),
+        binding: super::leases::binding(n, None),
+    };
+    bench.input(Input::Dhcpd(vec![bind(1)]));
+    let long = log_octets();
+    bench.core.log_doubtful = true;
+    bench.input(Input::Dhcpd(vec![bind(2)]));
+    assert!(log_octets() < long, "{} of {long}", log_octets());
+    assert!(!bench.core.log_doubtful);
+    assert_eq!(bench.core.store.bindings().unwrap().len(), 2);
+}
