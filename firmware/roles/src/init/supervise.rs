@@ -261,10 +261,16 @@ impl Supervisor {
         match input {
             Input::Spawned { role, pid } => self.on_spawned(now, role, pid),
             Input::NotSpawned { role, why } => {
+                let stopping = self.stopping;
                 if let Some(life) = self.life_mut(role) {
                     life.last_exit = Some(why);
-                    life.back_off(now);
+                    if stopping {
+                        life.state = State::Stopped;
+                    } else {
+                        life.back_off(now);
+                    }
                 }
+                self.tell_all_stopped();
             }
             Input::Ready(role) => self.on_ready(now, role),
             Input::Pong { role, n } => {

@@ -344,3 +344,19 @@ fn a_role_is_missed_until_it_falls_again_and_again() {
     bench.pass(RESTART_PAUSE_MIN);
     assert!(!bench.machine.is_missed(RoleName::Wand));
 }
+
+#[test]
+fn a_spawn_that_fails_while_all_stop_is_the_end_of_its_role() {
+    let now = Instant::from_secs(1);
+    let mut machine = Supervisor::new(now, &[RoleName::Netd]);
+    machine.handle_timeout(now);
+    assert_eq!(machine.poll_output(), Some(Output::Spawn(RoleName::Netd)));
+    machine.handle_input(now, Input::StopAll);
+    let why = "no memory".to_owned();
+    let role = RoleName::Netd;
+    machine.handle_input(now, Input::NotSpawned { role, why });
+    machine.handle_input(now, Input::Restart(role));
+    assert_eq!(machine.poll_output(), Some(Output::AllStopped));
+    machine.handle_timeout(now + RESTART_PAUSE_MAX);
+    assert_eq!(machine.poll_output(), None);
+}
