@@ -11,6 +11,7 @@
 //! * [`sockets`]: the wildcard sockets that init opens for roles.
 //! * [`wall`]: the clock that timed disciplines, and a pretended one.
 //! * [`terminal`]: the terminal that a person sits at.
+//! * [`proc_text`]: numbers in the kernel's texts.
 //! * [`logger`]: log lines of a role, for init.
 #![allow(unsafe_code)] // descriptors from messages and the few calls nix has no safe form for
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // this crate does the IO
@@ -22,6 +23,7 @@ pub mod device;
 pub mod escape;
 pub mod logger;
 pub mod poller;
+pub mod proc_text;
 pub mod role;
 pub mod sandbox;
 pub mod sockets;

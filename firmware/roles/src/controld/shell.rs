@@ -16,6 +16,7 @@ use lintel_model::RoleName;
 use lintel_proto::rng::Rng;
 use lintel_rt::channel::{Channel, ChannelError};
 use lintel_rt::poller::{Interest, Poller, Token};
+use lintel_rt::proc_text;
 use lintel_rt::role::{INIT_TOKEN, InitEvent, RoleContext, RoleError};
 use lintel_store::Store;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -389,13 +390,9 @@ fn read_memory(file: &File) -> Option<Memory> {
     let mut buffer = [0; 512];
     let n = file.read_at(&mut buffer, 0).ok()?;
     let text = std::str::from_utf8(buffer.get(..n)?).ok()?;
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse().ok()
-    };
     Some(Memory {
-        total_kib: field("MemTotal:")?,
-        available_kib: field("MemAvailable:")?,
+        total_kib: proc_text::number(text, "MemTotal:")?,
+        available_kib: proc_text::number(text, "MemAvailable:")?,
     })
 }
 

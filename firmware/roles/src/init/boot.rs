@@ -16,6 +16,7 @@ use lintel_model::facts::DataState;
 use lintel_rt::clock::Clock;
 use lintel_rt::device::Watchdog;
 use lintel_rt::logger;
+use lintel_rt::proc_text;
 use lintel_rt::sockets::Addresses;
 use lintel_rt::spawn::Isolation;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -317,11 +318,7 @@ fn groups() -> Option<Groups> {
 /// `MemTotal`; 0 when the kernel does not say.
 fn ram_kib() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"));
-    let total_kib = total.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    total_kib.unwrap_or(0)
+    proc_text::number(&meminfo, "MemTotal:").unwrap_or(0)
 }
 
 fn board(line: &KernelCommandLine) -> BoardSpec {

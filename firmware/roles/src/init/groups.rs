@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lintel_model::RoleName;
+use lintel_rt::proc_text;
 use lintel_rt::table::RolePolicy;
 
 /// Where cgroup v2 is mounted on a box.
@@ -64,10 +65,7 @@ impl Groups {
 /// `oom_kill` of memory.events: processes of the group that the kernel ended for its bound.
 fn ended(group: &Path) -> u64 {
     let text = fs::read_to_string(group.join("memory.events")).unwrap_or_default();
-    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    count
-        .and_then(|count| count.trim().parse().ok())
-        .unwrap_or(0)
+    proc_text::number(&text, "oom_kill ").unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use lintel_ipc::init::{FromInit, InitReply, InitRequest, ServiceStatus, ToInit};
 use lintel_model::RoleName;
+use lintel_rt::proc_text;
 use lintel_rt::spawn::{self, Isolation};
 use lintel_rt::table::policy;
 
@@ -161,6 +162,5 @@ impl Shell {
 /// Proportional set size: /proc/PID/smaps_rollup, `Pss:` in kibibytes.
 fn pss_kib(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
+    proc_text::number(&text, "Pss:")
 }
