@@ -83,22 +83,23 @@ fn place(partition: &Path) -> io::Result<Option<Place>> {
 
 /// A table whose partition reaches to the end.
 #[derive(Debug)]
-struct Grown {
+pub struct Grown {
     /// MBR, header and array, from sector 0.
-    head: Vec<u8>,
+    pub head: Vec<u8>,
     /// Array and header, up to the last sector.
-    backup: Vec<u8>,
+    pub backup: Vec<u8>,
     /// Where `backup` begins.
-    backup_sector: u64,
+    pub backup_sector: u64,
     /// First sector of the partition.
-    first: u64,
+    pub first: u64,
     /// Its last one, included.
-    last: u64,
+    pub last: u64,
 }
 
-/// `None` when there is nothing to gain, or when the table is not one that we would write: a
-/// table that we do not understand is left alone.
-fn grow(head: &[u8], number: u32, disk_sectors: u64) -> Option<Grown> {
+/// Partition `number`, from 1, made larger in the disk's first sectors `head`. `None` when there
+/// is nothing to gain, or when the table is not one that we would write: a table that we do not
+/// understand is left alone.
+pub fn grow(head: &[u8], number: u32, disk_sectors: u64) -> Option<Grown> {
     let mut head = head.get(..HEAD_SECTORS * SECTOR)?.to_vec();
     let last_usable = disk_sectors.checked_sub(ARRAY_SECTORS as u64 + 2)?;
     let end = (last_usable + 1) / ALIGN_SECTORS * ALIGN_SECTORS;
@@ -111,6 +112,10 @@ fn grow(head: &[u8], number: u32, disk_sectors: u64) -> Option<Grown> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         let entry = array.chunks_exact(ENTRY).nth(index)?;
         let (first, old_last) = (u64_at(entry, 32)?, u64_at(entry, 40)?);
+        // Checksums say that nothing was damaged, not that it makes sense.
+        if first < HEAD_SECTORS as u64 || old_last < first {
+            return None;
+        }
         let in_the_way = |entry: &[u8]| u64_at(entry, 32).is_some_and(|other| other > first);
         if array.chunks_exact(ENTRY).any(in_the_way)
             || last < old_last.saturating_add(ALIGN_SECTORS)
@@ -246,6 +251,30 @@ mod tests {
         broken[SECTOR + 60] ^= 1;
         assert!(grow(&broken, 2, sectors).is_none());
         fs::remove_file(&path).unwrap();
+    }
+
+    /// Sealed as UEFI says, and senseless.
+    #[test]
+    fn a_partition_that_ends_before_it_begins_is_left_alone() {
+        let table = |first: u64, last: u64| {
+            let mut head = vec![0; HEAD_SECTORS * SECTOR];
+            put(&mut head, SECTOR, b"EFI PART").unwrap();
+            for (at, value) in [(12, 92_u32), (24, 1), (72, 2), (80, 128), (84, 128)] {
+                put(&mut head, SECTOR + at, &value.to_le_bytes()).unwrap();
+            }
+            put(&mut head, 2 * SECTOR + 32, &first.to_le_bytes()).unwrap();
+            put(&mut head, 2 * SECTOR + 40, &last.to_le_bytes()).unwrap();
+            let array = crc32(&head[2 * SECTOR..]);
+            put(&mut head, SECTOR + 88, &array.to_le_bytes()).unwrap();
+            let mut header = head[SECTOR..2 * SECTOR].to_vec();
+            seal(&mut header).unwrap();
+            put(&mut head, SECTOR, &header).unwrap();
+            head
+        };
+        assert!(grow(&table(2048, 4095), 1, 1 << 20).is_some());
+        assert!(grow(&table(u64::MAX, 0), 1, 1 << 20).is_none());
+        assert!(grow(&table(4096, 4094), 1, 1 << 20).is_none());
+        assert!(grow(&table(1, 4095), 1, 1 << 20).is_none());
     }
 
     #[test]
