@@ -24,6 +24,13 @@ impl Store {
         Self::ready(db, None, false)
     }
 
+    /// Runs any statements: what a disk that lies, or a firmware after this one, may have left.
+    pub fn tamper(&mut self, sql: &str) -> Result<(), StoreError> {
+        self.db
+            .execute_batch(sql)
+            .map_err(StoreError::sql("tampering"))
+    }
+
     /// Rows written with a flush behind them: what was promised. A power cut may take what was
     /// written since then, and nothing before.
     pub fn promised_writes(&self) -> u64 {

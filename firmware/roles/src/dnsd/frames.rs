@@ -7,12 +7,13 @@ use std::net::TcpStream;
 const READ_LEN: usize = 4_096;
 
 /// Longest run of octets kept unread: one message of the greatest length and a read beyond it.
-const INBOUND_BYTES_MAX: usize = 2 + 65_535 + READ_LEN;
+pub const INBOUND_BYTES_MAX: usize = 2 + 65_535 + READ_LEN;
 
 /// One end of a connection that must not block.
 #[derive(Debug)]
-pub(super) struct Frames {
-    pub(super) stream: TcpStream,
+pub struct Frames<S = TcpStream> {
+    /// The connection.
+    pub stream: S,
     inbound: Vec<u8>,
     outbound: Vec<u8>,
     sent: usize,
@@ -20,15 +21,16 @@ pub(super) struct Frames {
 
 /// What a read gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReadEnd {
+pub enum ReadEnd {
     /// There may be more later.
     Open,
     /// The other end will send nothing more.
     Closed,
 }
 
-impl Frames {
-    pub(super) fn new(stream: TcpStream) -> Self {
+impl<S: Read + Write> Frames<S> {
+    /// An end with nothing read and nothing to send.
+    pub fn new(stream: S) -> Self {
         Self {
             stream,
             inbound: Vec::new(),
@@ -38,7 +40,7 @@ impl Frames {
     }
 
     /// Reads what is there, up to the bound.
-    pub(super) fn fill(&mut self) -> io::Result<ReadEnd> {
+    pub fn fill(&mut self) -> io::Result<ReadEnd> {
         let mut chunk = [0; READ_LEN];
         while self.inbound.len() + READ_LEN <= INBOUND_BYTES_MAX {
             match self.stream.read(&mut chunk) {
@@ -53,20 +55,20 @@ impl Frames {
     }
 
     /// The first whole message that was read.
-    pub(super) fn message(&self) -> Option<&[u8]> {
+    pub fn message(&self) -> Option<&[u8]> {
         let (length, rest) = self.inbound.split_first_chunk::<2>()?;
         rest.get(..usize::from(u16::from_be_bytes(*length)))
     }
 
     /// Forgets the first whole message.
-    pub(super) fn consume(&mut self) {
+    pub fn consume(&mut self) {
         if let Some(len) = self.message().map(<[u8]>::len) {
             self.inbound.drain(..2 + len);
         }
     }
 
     /// Adds a message to what is to be sent.
-    pub(super) fn push(&mut self, message: &[u8]) {
+    pub fn push(&mut self, message: &[u8]) {
         let Ok(length) = u16::try_from(message.len()) else {
             return;
         };
@@ -75,7 +77,7 @@ impl Frames {
     }
 
     /// Sends what the kernel takes.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub fn flush(&mut self) -> io::Result<()> {
         while self.sent < self.outbound.len() {
             match self.stream.write(&self.outbound[self.sent..]) {
                 Ok(len) => self.sent += len,
@@ -90,7 +92,7 @@ impl Frames {
     }
 
     /// Octets that wait to be sent.
-    pub(super) fn unsent(&self) -> usize {
+    pub fn unsent(&self) -> usize {
         self.outbound.len() - self.sent
     }
 }

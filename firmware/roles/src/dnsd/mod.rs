@@ -14,7 +14,7 @@
 //! - Nothing here parses a packet beyond the length prefix of TCP (RFC 1035, 4.2.2).
 
 mod clients;
-mod frames;
+pub mod frames;
 mod serve;
 pub mod spec;
 mod upstream;

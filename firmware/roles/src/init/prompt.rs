@@ -42,8 +42,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Splits at blanks; what stands in single or double quotes is one word.
-fn words(line: &str) -> Vec<String> {
+/// Splits a line at blanks; what stands in single or double quotes is one word.
+pub fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;

@@ -18,7 +18,7 @@
 //! - Without a session the last snapshot goes on being served; a new session replaces it.
 
 mod clock;
-mod names;
+pub mod names;
 mod report;
 mod serve;
 mod sources;

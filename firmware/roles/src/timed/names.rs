@@ -24,7 +24,7 @@ const PAUSE_LOG2_S_MAX: u32 = 8;
 
 /// Names that wait for their addresses.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub struct Names {
     open: BTreeMap<SourceId, Question>,
     /// Whose addresses were found.
     found: BTreeSet<SourceId>,
@@ -42,7 +42,7 @@ struct Question {
 
 impl Names {
     /// Wants the addresses of `name`.
-    pub(super) fn ask(&mut self, now: Instant, source: SourceId, name: &DomainName, port: u16) {
+    pub fn ask(&mut self, now: Instant, source: SourceId, name: &DomainName, port: u16) {
         let Ok(name) = Name::from_text(name.as_str()) else {
             log::warn!("{name} cannot be asked for");
             return;
@@ -58,18 +58,18 @@ impl Names {
     }
 
     /// Wants only those of `kept` from now on.
-    pub(super) fn retain(&mut self, kept: impl Fn(SourceId) -> bool) {
+    pub fn retain(&mut self, kept: impl Fn(SourceId) -> bool) {
         self.open.retain(|source, _| kept(*source));
         self.found.retain(|source| kept(*source));
     }
 
     /// Whether the name was found, or is being asked for.
-    pub(super) fn knows(&self, source: SourceId) -> bool {
+    pub fn knows(&self, source: SourceId) -> bool {
         self.found.contains(&source) || self.open.contains_key(&source)
     }
 
     /// There is a way to the internet again: asks everything at once.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    pub fn hurry(&mut self, now: Instant) {
         for question in self.open.values_mut() {
             question.due = now;
             question.tries = 0;
@@ -77,7 +77,7 @@ impl Names {
     }
 
     /// The next question to send.
-    pub(super) fn poll(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<Vec<u8>> {
+    pub fn poll(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<Vec<u8>> {
         let question = self.open.values_mut().find(|q| q.due <= now)?;
         let mut id = [0; 2];
         rng.fill(&mut id);
@@ -91,7 +91,7 @@ impl Names {
     }
 
     /// Takes a reply; the addresses, with the time server's port, when it has some.
-    pub(super) fn reply(&mut self, message: &[u8]) -> Option<(SourceId, Vec<SocketAddr>)> {
+    pub fn reply(&mut self, message: &[u8]) -> Option<(SourceId, Vec<SocketAddr>)> {
         let packet = Packet::new_checked(message).ok()?;
         let reply = Repr::parse(&packet).ok()?;
         let asked = reply.question.as_ref()?;
@@ -121,7 +121,7 @@ impl Names {
     }
 
     /// When [`Self::poll`] has the next.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         self.open.values().map(|question| question.due).min()
     }
 }

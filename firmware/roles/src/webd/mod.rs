@@ -27,6 +27,8 @@ mod lanes;
 mod shell;
 mod tls;
 
+pub use app::urls;
+
 use std::sync::Arc;
 
 use lintel_ipc::init::SocketName;

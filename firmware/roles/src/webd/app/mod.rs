@@ -8,7 +8,7 @@ mod api;
 mod assets;
 mod guard;
 mod pages;
-mod urls;
+pub mod urls;
 mod view;
 
 use std::io::{self, Cursor};

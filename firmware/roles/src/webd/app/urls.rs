@@ -4,7 +4,7 @@
 const PAIRS_MAX: usize = 32;
 
 /// The decoded text, or `None` when it is no UTF-8 or an escape is broken.
-pub(crate) fn decode(text: &str) -> Option<String> {
+pub fn decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -20,7 +20,7 @@ pub(crate) fn decode(text: &str) -> Option<String> {
 }
 
 /// The pairs of a query or of a form's body; `None` when they are malformed or too many.
-pub(crate) fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+pub fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     let parts = text.split('&').filter(|part| !part.is_empty());
     let pairs: Option<Vec<_>> = parts
         .take(PAIRS_MAX + 1)
