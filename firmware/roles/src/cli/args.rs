@@ -10,7 +10,9 @@ use lintel_api::types::CONFIG_BYTES_MAX;
 use lintel_api::{Method, MethodId, ParamKind};
 use serde_json::{Map, Value, json};
 
+use super::client::Target;
 use super::commands::{self, Command};
+use super::http::Host;
 
 /// Where the box listens.
 const SOCKET: &str = "/run/lintel/control.sock";
@@ -41,7 +43,7 @@ pub(super) struct Invocation {
     pub(super) method: &'static Method,
     pub(super) params: Value,
     pub(super) json: bool,
-    pub(super) socket: PathBuf,
+    pub(super) target: Target,
     /// The file that a parameter was read from, for the places of problems.
     pub(super) file: Option<String>,
     /// `logs -f`.
@@ -63,6 +65,8 @@ pub(super) enum UsageError {
     Surplus(String),
     #[error("{0}")]
     File(String),
+    #[error("{0}")]
+    Target(String),
 }
 
 pub(super) fn parse(args: &[OsString]) -> Result<Parsed, UsageError> {
@@ -110,7 +114,7 @@ pub(super) fn parse(args: &[OsString]) -> Result<Parsed, UsageError> {
         method,
         params: Value::Object(builder.params),
         json: globals.json,
-        socket: globals.socket,
+        target: globals.target,
         file: builder.file,
         follow: builder.follow,
     })))
@@ -131,46 +135,131 @@ pub(super) struct Globals {
     pub(super) json: bool,
     help: bool,
     version: bool,
-    pub(super) socket: PathBuf,
+    pub(super) target: Target,
     /// Those that were written, for a process that does a part of the work.
     pub(super) written: Vec<OsString>,
 }
 
 impl Globals {
     fn split(args: &[OsString]) -> Result<(Self, Vec<OsString>), UsageError> {
-        let mut globals = Self {
-            json: false,
-            help: false,
-            version: false,
-            socket: std::env::var_os("LINTEL_SOCKET").map_or_else(|| SOCKET.into(), PathBuf::from),
-            written: Vec::new(),
-        };
-        let mut rest = Vec::new();
+        let (mut json, mut help, mut version) = (false, false, false);
+        let mut places = Places::default();
+        let (mut written, mut rest) = (Vec::new(), Vec::new());
         let mut args = args.iter();
         while let Some(arg) = args.next() {
-            match arg.to_str() {
-                Some("--json") => {
-                    globals.json = true;
-                    globals.written.push(arg.clone());
+            let text = arg.to_str().unwrap_or_default();
+            let (name, value) = match text.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name, Some(value)),
+                _ => (text, None),
+            };
+            if let Some(place) = places.option(name) {
+                written.push(arg.clone());
+                *place = Some(match value {
+                    Some(value) => value.into(),
+                    None => {
+                        let next = args.next();
+                        let missing = || UsageError::Missing(format!("what follows {name}"));
+                        let next = next.ok_or_else(missing)?;
+                        written.push(next.clone());
+                        next.clone()
+                    }
+                });
+                continue;
+            }
+            match text {
+                "--json" => {
+                    json = true;
+                    written.push(arg.clone());
                 }
-                Some("--help" | "-h" | "help") => globals.help = true,
-                Some("--version" | "-V") => globals.version = true,
-                Some("--socket") => {
-                    let path = args.next();
-                    let path = path
-                        .ok_or_else(|| UsageError::Missing("the path after --socket".to_owned()))?;
-                    globals.socket = path.into();
-                    globals.written.extend([arg.clone(), path.clone()]);
-                }
-                Some(text) if text.starts_with("--socket=") => {
-                    globals.socket = text.trim_start_matches("--socket=").into();
-                    globals.written.push(arg.clone());
-                }
+                "--help" | "-h" | "help" => help = true,
+                "--version" | "-V" => version = true,
                 _ => rest.push(arg.clone()),
             }
         }
+        // Help and the version need no box, so a wrong address does not stand in their way.
+        let target = match help || version {
+            true => Target::Socket(SOCKET.into()),
+            false => places.target()?,
+        };
+        let globals = Self {
+            json,
+            help,
+            version,
+            target,
+            written,
+        };
         Ok((globals, rest))
     }
+}
+
+/// What the options say about where the box is.
+#[derive(Default)]
+struct Places {
+    socket: Option<OsString>,
+    host: Option<OsString>,
+    token_file: Option<OsString>,
+    fingerprint: Option<OsString>,
+}
+
+impl Places {
+    fn option(&mut self, name: &str) -> Option<&mut Option<OsString>> {
+        match name {
+            "--socket" => Some(&mut self.socket),
+            "--host" => Some(&mut self.host),
+            "--token-file" => Some(&mut self.token_file),
+            "--fingerprint" => Some(&mut self.fingerprint),
+            _ => None,
+        }
+    }
+
+    /// What is written counts more than the environment, and a host more than the socket.
+    fn target(self) -> Result<Target, UsageError> {
+        let told = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        if self.socket.is_some() && self.host.is_some() {
+            let reason = "write --socket or --host, not both";
+            return Err(UsageError::Target(reason.to_owned()));
+        }
+        let host = self.host.or_else(|| match self.socket {
+            Some(_) => None,
+            None => told("LINTEL_HOST"),
+        });
+        let Some(host) = host else {
+            let socket = self.socket.or_else(|| told("LINTEL_SOCKET"));
+            return Ok(Target::Socket(
+                socket.map_or_else(|| SOCKET.into(), PathBuf::from),
+            ));
+        };
+        let mut host = Host::parse(&host.to_string_lossy()).map_err(UsageError::Target)?;
+        let token = match self.token_file {
+            Some(file) => {
+                let text = read_token(Path::new(&file));
+                Some(text.map_err(|error| {
+                    let file = file.to_string_lossy();
+                    UsageError::File(format!("{file} cannot be read: {error}"))
+                })?)
+            }
+            None => told("LINTEL_TOKEN").map(|token| token.to_string_lossy().into_owned()),
+        };
+        if let Some(token) = token {
+            host = host.with_token(&token).map_err(UsageError::Target)?;
+        }
+        let fingerprint = self.fingerprint.or_else(|| told("LINTEL_FINGERPRINT"));
+        if let Some(text) = fingerprint {
+            let pinned = host.with_fingerprint(&text.to_string_lossy());
+            host = pinned.map_err(UsageError::Target)?;
+        }
+        Ok(Target::Host(host))
+    }
+}
+
+/// Largest file with a token, octets.
+const TOKEN_BYTES_MAX: u64 = 4096;
+
+fn read_token(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(file)?;
+    file.take(TOKEN_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 struct Builder {
@@ -356,7 +445,11 @@ mod tests {
         );
         let invocation = call("--json --socket /tmp/s status");
         assert!(invocation.json);
-        assert_eq!(invocation.socket, Path::new("/tmp/s"));
+        assert!(matches!(invocation.target, Target::Socket(path) if path == Path::new("/tmp/s")));
+        let invocation = call("status --host=http://router.lan:81");
+        assert!(
+            matches!(invocation.target, Target::Host(host) if host.url() == "http://router.lan:81")
+        );
         assert!(call("logs -f").follow);
     }
 
@@ -371,6 +464,10 @@ mod tests {
         assert!(error("config apply /nonexistent/file").contains("cannot be read"));
         assert!(error("status --colour").contains("colour"));
         assert!(error("status --socket").contains("--socket"));
+        assert!(error("status --socket x --host y").contains("not both"));
+        assert!(error("status --host ftp://x").contains("no box's address"));
+        assert!(error("status --host x --fingerprint AB").contains("SHA-256"));
+        assert!(error("status --host x --token-file /nonexistent/file").contains("cannot be read"));
     }
 
     #[test]

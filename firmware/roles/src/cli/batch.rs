@@ -110,7 +110,7 @@ impl Batch<'_> {
     fn ask(&mut self, invocation: &Invocation) -> Result<Value, Failure> {
         let mut client = match self.client.take() {
             Some(client) => client,
-            None => Client::connect(&self.globals.socket).map_err(Failure::Unreachable)?,
+            None => Client::connect(&self.globals.target).map_err(Failure::Unreachable)?,
         };
         let answer = ask(&mut client, invocation);
         if !matches!(answer, Err(Failure::Unreachable(_))) {

@@ -1,20 +1,59 @@
-//! The control socket from the asking side: one JSON line a call, one a reply.
+//! A box from the asking side: over its control socket, one JSON line a call and one a reply, or
+//! from elsewhere over HTTP.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lintel_api::Method;
 use lintel_ipc::MESSAGE_BYTES_MAX;
 use lintel_ipc::call::{Call, Caller, Problem, Reply};
 use serde_json::Value;
 
+use super::http::Host;
+
 /// Longest wait for a reply: `config.apply` answers within 7 s, argon2 on the slowest board
 /// within 2.
-const REPLY_WAIT: Duration = Duration::from_secs(20);
+pub(super) const REPLY_WAIT: Duration = Duration::from_secs(20);
 
-/// A connection.
-pub(super) struct Client {
+/// Where the box is.
+#[derive(Clone)]
+pub(super) enum Target {
+    /// Here: its control socket.
+    Socket(PathBuf),
+    /// Elsewhere.
+    Host(Host),
+}
+
+/// A way to a box.
+pub(super) enum Client {
+    Socket(SocketClient),
+    Host(Host),
+}
+
+impl Client {
+    pub(super) fn connect(target: &Target) -> Result<Self, ClientError> {
+        match target {
+            Target::Socket(path) => SocketClient::connect(path).map(Self::Socket),
+            Target::Host(host) => Ok(Self::Host(host.clone())),
+        }
+    }
+
+    pub(super) fn call(
+        &mut self,
+        method: &Method,
+        params: &Value,
+    ) -> Result<Result<Value, Problem>, ClientError> {
+        match self {
+            Self::Socket(client) => client.call(method.name, params),
+            Self::Host(host) => host.call(method, params),
+        }
+    }
+}
+
+/// A connection to the control socket.
+pub(super) struct SocketClient {
     stream: BufReader<UnixStream>,
     next: u64,
 }
@@ -27,6 +66,8 @@ pub(super) enum ClientError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("the box at {url} gave no answer: {reason}")]
+    Http { url: String, reason: String },
     #[error("the box gave no answer: {0}")]
     Io(#[from] std::io::Error),
     #[error("the box closed the connection; its control service may be starting anew")]
@@ -38,7 +79,7 @@ pub(super) enum ClientError {
 fn words(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => {
-            "nothing is there. Is lintel running on this machine? --socket names another place"
+            "nothing is there. Is lintel running on this machine? --host URL asks a box elsewhere"
                 .to_owned()
         }
         std::io::ErrorKind::ConnectionRefused => {
@@ -49,8 +90,8 @@ fn words(error: &std::io::Error) -> String {
     }
 }
 
-impl Client {
-    pub(super) fn connect(path: &Path) -> Result<Self, ClientError> {
+impl SocketClient {
+    fn connect(path: &Path) -> Result<Self, ClientError> {
         let connect = || -> std::io::Result<UnixStream> {
             let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(REPLY_WAIT))?;
@@ -67,7 +108,7 @@ impl Client {
         })
     }
 
-    pub(super) fn call(
+    fn call(
         &mut self,
         method: &str,
         params: &Value,

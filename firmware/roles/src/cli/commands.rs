@@ -93,9 +93,24 @@ pub(super) const GLOBAL_OPTIONS: &[CommandOption] = &[
     flag("--json", "print what the REST API prints"),
     flag("--help", "what a command does, and its parameters"),
     CommandOption {
+        name: "--host",
+        value: "URL",
+        summary: "a box elsewhere, https://192.168.1.1 (also: LINTEL_HOST)",
+    },
+    CommandOption {
+        name: "--token-file",
+        value: "FILE",
+        summary: "the file with a token for it (also: the token in LINTEL_TOKEN)",
+    },
+    CommandOption {
+        name: "--fingerprint",
+        value: "SHA256",
+        summary: "its certificate's, which system info prints (also: LINTEL_FINGERPRINT)",
+    },
+    CommandOption {
         name: "--socket",
         value: "PATH",
-        summary: "the box's control socket, on the box itself",
+        summary: "the control socket of a box here (also: LINTEL_SOCKET)",
     },
 ];
 

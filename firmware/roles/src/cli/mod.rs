@@ -9,6 +9,7 @@ mod client;
 mod commands;
 mod complete;
 mod help;
+mod http;
 mod shell;
 mod show;
 mod text;
@@ -103,7 +104,7 @@ fn call(mut invocation: Invocation) -> Result<(), ExitCode> {
     if password && invocation.params.get("password").is_none() {
         invocation.params["password"] = json!(read_password()?);
     }
-    let mut client = Client::connect(&invocation.socket).map_err(|error| {
+    let mut client = Client::connect(&invocation.target).map_err(|error| {
         let failure = Failure::Unreachable(error);
         failed(&invocation, &failure)
     })?;
@@ -161,7 +162,7 @@ impl Failure {
 }
 
 fn ask(client: &mut Client, invocation: &Invocation) -> Result<Value, Failure> {
-    let reply = client.call(invocation.method.name, &invocation.params);
+    let reply = client.call(invocation.method, &invocation.params);
     reply
         .map_err(Failure::Unreachable)?
         .map_err(Failure::Refused)
@@ -182,7 +183,7 @@ fn follow(client: &mut Client, invocation: &Invocation) -> Result<(), ExitCode> 
     let mut seen: Option<u64> = None;
     loop {
         params["lines"] = json!(lintel_api::types::LOG_LINES_MAX);
-        let reply = client.call(invocation.method.name, &params);
+        let reply = client.call(invocation.method, &params);
         let Ok(Ok(value)) = reply else {
             complain("the box went away");
             return Err(ExitCode::FAILURE);

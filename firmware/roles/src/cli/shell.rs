@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use lintel_api::MethodId;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
@@ -136,8 +137,11 @@ fn interrupts() -> SigSet {
 
 /// What the box calls itself; says so when it does not answer.
 fn box_name(globals: &Globals) -> String {
-    let asked = Client::connect(&globals.socket)
-        .and_then(|mut client| client.call("auth.status", &json!({})));
+    let Some(method) = lintel_api::by_id(MethodId::AuthStatus) else {
+        return "lintel".to_owned();
+    };
+    let asked =
+        Client::connect(&globals.target).and_then(|mut client| client.call(method, &json!({})));
     let name = match &asked {
         Ok(Ok(status)) => status.get("hostname").and_then(Value::as_str),
         Ok(Err(_)) => None,

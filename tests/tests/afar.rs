@@ -1,0 +1,153 @@
+//! The command line on a host of the household, which asks the router over HTTP and HTTPS.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests do IO"
+)]
+
+use std::process::Output;
+use std::time::Duration;
+
+use netns_tests::client::DhcpClient;
+use netns_tests::isp::DhcpServer;
+use netns_tests::street::{CONFIG, Street};
+use netns_tests::{Proc, Workdir, router, until};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const PASSWORD: &str = "seven green bottles";
+const PLAIN: &str = "http://192.168.1.1";
+
+/// A router, claimed, and a host with an address.
+struct Home {
+    // Ends before the host's namespace does.
+    _client: Proc,
+    street: Street,
+    dir: Workdir,
+}
+
+fn home() -> Home {
+    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
+    let client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
+    street.hosts[0].lease(PATIENCE);
+    let password = format!("password={PASSWORD}");
+    street.router.cli_ok(&["auth", "setup", &password]);
+    let home = Home {
+        _client: client,
+        street,
+        dir: Workdir::new("afar"),
+    };
+    until("the box serves its pages", PATIENCE, || {
+        home.asks(&["--host", PLAIN, "health"]).status.success()
+    });
+    home
+}
+
+impl Home {
+    /// The command line on the host.
+    fn asks(&self, args: &[&str]) -> Output {
+        let binary = router::binary();
+        let all = [&[binary.to_str().unwrap()], args].concat();
+        self.street.hosts[0].ns.run(all)
+    }
+
+    /// A file with the secret of a session, which serves as a token.
+    fn token_file(&self) -> String {
+        let body = format!("{{\"password\": \"{PASSWORD}\"}}");
+        let url = format!("{PLAIN}/api/auth/login");
+        let args = ["curl", "-s", "-S", "-i", "-m", "20", "--json", &body, &url];
+        let answer = self.street.hosts[0].ns.ok(args);
+        let cookie = answer.split("lintel_session=").nth(1).unwrap();
+        let secret = cookie.split(';').next().unwrap();
+        let file = self.dir.write("token", &format!("{secret}\n"));
+        file.to_str().unwrap().to_owned()
+    }
+}
+
+fn printed(output: &Output) -> (i32, String, String) {
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let code = output.status.code().unwrap();
+    (code, text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_certificate_is_taken_by_its_fingerprint_and_by_nothing_else() {
+    let home = home();
+    let info = home.street.router.cli_json(&["system", "info"]);
+    let shown = info["tls_sha256"].as_str().unwrap();
+    for address in ["192.168.1.1", "https://192.168.1.1/"] {
+        let (code, _, words) = printed(&home.asks(&["--host", address, "health"]));
+        assert_eq!(code, 1, "{words}");
+        assert!(
+            words.contains(shown) && words.contains("--fingerprint"),
+            "{words}"
+        );
+    }
+    let other = shown.replace(['A', '1', '7', 'C'], "0");
+    let (code, _, words) =
+        printed(&home.asks(&["--host", "192.168.1.1", "--fingerprint", &other, "health"]));
+    assert!(code == 1 && words.contains("not the one wanted"), "{words}");
+
+    let pinned = ["--host", "192.168.1.1", "--fingerprint", shown];
+    let (code, up, words) = printed(&home.asks(&[&pinned[..], &["health"]].concat()));
+    assert_eq!((code, up.as_str()), (0, "up\n"), "{words}");
+    let (code, _, words) = printed(&home.asks(&[&pinned[..], &["leases"]].concat()));
+    assert!(code == 1 && words.contains("--token-file"), "{words}");
+    // What is no box is told from what refuses.
+    let (code, _, words) = printed(&home.asks(&["--host", "http://192.168.1.1:53", "health"]));
+    assert!(code == 1 && words.contains("gave no answer"), "{words}");
+}
+
+#[test]
+fn from_afar_all_is_as_on_the_box() {
+    let home = home();
+    let info = home.street.router.cli_json(&["system", "info"]);
+    let shown = info["tls_sha256"].as_str().unwrap().to_owned();
+    let token = home.token_file();
+    let secure = [
+        "--host",
+        "192.168.1.1",
+        "--fingerprint",
+        &shown,
+        "--token-file",
+        &token,
+    ];
+    let plain = ["--host", PLAIN, "--token-file", &token];
+    for args in [
+        &["--json", "config", "show"][..],
+        &["--json", "config", "schema"],
+        &["dns", "records", "list"],
+        &["leases"],
+        &["batch", "health", "config revisions"],
+    ] {
+        let here = home.street.router.cli_ok(args);
+        for target in [&secure[..], &plain] {
+            let (code, there, words) = printed(&home.asks(&[target, args].concat()));
+            assert_eq!((code, &there), (0, &here), "{args:?}: {words}");
+        }
+    }
+
+    let shown = home.street.router.cli_ok(&["config", "show"]);
+    let file = home.dir.write("new.toml", &format!("{shown}# from afar\n"));
+    let reason = "from \u{e9}lsewhere & back";
+    let apply = [
+        "config",
+        "apply",
+        file.to_str().unwrap(),
+        "--reason",
+        reason,
+    ];
+    let (code, _, words) = printed(&home.asks(&[&secure[..], &apply].concat()));
+    assert_eq!(code, 0, "{words}");
+    let revisions = home.street.router.cli_ok(&["config", "revisions"]);
+    assert!(revisions.contains(reason), "{revisions}");
+    let broken = home.dir.write("broken.toml", "[lan]\nadress = 1\n");
+    let broken = broken.to_str().unwrap();
+    let validate = ["config", "validate", broken];
+    let (code, _, words) = printed(&home.asks(&[&plain[..], &validate].concat()));
+    assert_eq!(code, 2);
+    assert!(
+        words.contains(&format!("error: {broken}:2: lan.adress: ")),
+        "{words}"
+    );
+}
