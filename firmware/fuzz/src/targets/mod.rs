@@ -1,5 +1,6 @@
 //! The table of targets. What one asserts stands at its function.
 
+pub mod boot;
 pub mod config;
 pub mod dhcp_client;
 pub mod dhcp_server;
@@ -15,6 +16,9 @@ pub mod ntp;
 pub mod ntp_client;
 pub mod ntp_server;
 pub mod plan;
+pub mod stored;
+pub mod streams;
+pub mod web;
 
 use arbitrary::Unstructured;
 
@@ -61,6 +65,35 @@ pub const TARGETS: &[Target] = &[
         ntp_server::ntp_server,
         dns_forward::steps,
         400,
+    ),
+    row("stored_image", stored::stored_image, dns_forward::steps, 12),
+    row(
+        "stored_facts",
+        stored::stored_facts,
+        stored::fact_octets,
+        60,
+    ),
+    row("stored_rows", stored::stored_rows, dns_forward::steps, 200),
+    row("time_names", streams::time_names, dns_forward::steps, 400),
+    row("supervise", boot::supervise, dns_forward::steps, 800),
+    row(
+        "http_connection",
+        web::http_connection,
+        dns_forward::steps,
+        400,
+    ),
+    row("gpt", boot::gpt, dns_forward::steps, 60),
+    row("channel", streams::channel, streams::datagram_octets, 120),
+    row("http_head", web::http_head, web::request_octets, 120),
+    row("http_answer", web::http_answer, web::answer_octets, 160),
+    row("http_form", web::http_form, web::form_octets, 60),
+    row("boot_text", boot::boot_text, boot::text_octets, 60),
+    row("role_output", boot::role_output, boot::output_octets, 60),
+    row(
+        "dns_frames",
+        streams::dns_frames,
+        streams::stream_octets,
+        120,
     ),
     row("dns_message", dns::dns_message, dns::message_octets, 120),
     row("dns_packet", dns::dns_packet, dns::message_octets, 120),
