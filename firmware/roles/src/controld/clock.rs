@@ -2,7 +2,8 @@
 //!
 //! A box without a battery wakes up in the past. What it notes until timed has set the clock is
 //! noted by a wrong one: when the clock then leaps forward, leases given since the start would
-//! seem to be over, and their addresses free. So their times leap with the clock.
+//! seem to be over, and their addresses free. When it leaps back, they would seem to last for
+//! years. So their times leap with the clock.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +30,9 @@ pub(super) struct Clock {
     report: Option<ClockReport>,
     /// For timed's next start.
     drift: Option<i64>,
-    /// Both clocks when they were last looked at.
-    last: Option<Now>,
+    /// When the box started, Unix seconds, by the clock that the leases were noted by: what the
+    /// clocks differ by, whatever they show.
+    start_s: Option<i64>,
 }
 
 impl Clock {
@@ -38,7 +40,7 @@ impl Clock {
         Self {
             report: None,
             drift,
-            last: None,
+            start_s: None,
         }
     }
 }
@@ -52,29 +54,27 @@ impl Core {
         }
     }
 
-    /// Lets what was noted since the start follow a leap of the clock. Backward, nothing is over
-    /// too early, and all stays as it is.
+    /// Lets what was noted since the start follow a leap of the clock, in either direction. What was
+    /// noted is told by its time, so a leap that went unfollowed would hide it from the next.
     pub(super) fn follow_clock(&mut self, now: Now) {
-        let Some(last) = self.clock.last.replace(now) else {
-            return;
-        };
-        let passed = now.mono.saturating_duration_since(last.mono).as_secs();
-        let by_s = now
-            .unix_s
-            .saturating_sub(last.unix_s.saturating_add(passed));
-        if by_s < LEAP_S_MIN {
+        let up_s = signed(now.mono.as_secs());
+        let start_s = signed(now.unix_s).saturating_sub(up_s);
+        let noted_s = *self.clock.start_s.get_or_insert(start_s);
+        let by_s = start_s.saturating_sub(noted_s);
+        if by_s.unsigned_abs() < LEAP_S_MIN {
             return;
         }
-        let start_s = last.unix_s.saturating_sub(last.mono.as_secs());
-        let since_start = |bound: u64| (start_s..=last.unix_s + 1).contains(&bound);
+        self.clock.start_s = Some(start_s);
+        let noted_until_s = noted_s.saturating_add(up_s).saturating_add(1);
+        let since_start = |bound: u64| (noted_s..=noted_until_s).contains(&signed(bound));
         let followed: BTreeMap<_, _> = self
             .bindings
             .iter()
             .filter(|(_, binding)| since_start(binding.bound_unix_s))
             .map(|(address, binding)| {
                 let mut binding = binding.clone();
-                binding.bound_unix_s = binding.bound_unix_s.saturating_add(by_s);
-                binding.expires_unix_s = binding.expires_unix_s.saturating_add(by_s);
+                binding.bound_unix_s = binding.bound_unix_s.saturating_add_signed(by_s);
+                binding.expires_unix_s = binding.expires_unix_s.saturating_add_signed(by_s);
                 (*address, binding)
             })
             .collect();
@@ -102,7 +102,7 @@ impl Core {
         if let Some(lease) = &mut self.facts.wan_lease
             && since_start(lease.bound_unix_s)
         {
-            lease.bound_unix_s = lease.bound_unix_s.saturating_add(by_s);
+            lease.bound_unix_s = lease.bound_unix_s.saturating_add_signed(by_s);
             self.note(now);
         }
         self.people_leap(start_s, last.unix_s + 1, by_s);
@@ -175,6 +175,11 @@ impl Core {
             sources,
         }
     }
+}
+
+/// Unix seconds to reckon with; beyond the year 292 billion they stay there.
+fn signed(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 /// As much as a role that parses foreign bytes is believed.

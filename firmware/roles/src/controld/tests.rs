@@ -88,7 +88,7 @@ struct Bench {
     kernel: FakeKernel,
     ms: u64,
     /// By how much the wall clock has leapt.
-    leap_s: u64,
+    leap_s: i64,
     /// netd refuses every plan.
     refuse: bool,
     /// init answers.
@@ -159,7 +159,7 @@ impl Bench {
     fn now(&self) -> Now {
         Now {
             mono: Instant::from_millis(self.ms),
-            unix_s: UNIX_S + (self.ms - 10_000) / 1000 + self.leap_s,
+            unix_s: (UNIX_S + (self.ms - 10_000) / 1000).saturating_add_signed(self.leap_s),
         }
     }
 

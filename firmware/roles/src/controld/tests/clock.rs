@@ -122,6 +122,7 @@ fn timed_asks_the_providers_servers_once_there_is_a_way_to_them() {
 fn leases_given_since_the_start_leap_with_the_clock_and_older_ones_do_not() {
     let mut bench = Bench::settled();
     let young = super::leases::binding(1, Some("laptop"));
+    let (young_bound_s, young_expires_s) = (young.bound_unix_s, young.expires_unix_s);
     let old = Binding {
         // Of an earlier boot, with the right time, and long over.
         bound_unix_s: UNIX_S - 100_000,
@@ -157,9 +158,21 @@ fn leases_given_since_the_start_leap_with_the_clock_and_older_ones_do_not() {
     // Nothing follows a second time, nor time that passes.
     let writes = bench.core.store.writes();
     bench.pass_ms(60_000);
-    bench.leap_s -= 1_000;
-    bench.pass_ms(1_000);
     assert_eq!(bench.core.store.writes(), writes);
+    // Years back, years forward again: each leap finds what the one before moved.
+    for by_s in [-63_072_000, 31_530_000, -5_000] {
+        bench.leap_s += by_s;
+        bench.pass_ms(1_000);
+    }
+    let moved_s = bench.leap_s;
+    let followed = Binding {
+        bound_unix_s: young_bound_s.saturating_add_signed(moved_s),
+        expires_unix_s: young_expires_s.saturating_add_signed(moved_s),
+        ..followed
+    };
+    assert_eq!(bench.core.store.bindings().unwrap(), [followed]);
+    assert_eq!(bench.core.bindings[&old.address], old);
+    assert_eq!(bench.status().leases.active, 1, "still its own");
 }
 
 #[test]
