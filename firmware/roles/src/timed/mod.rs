@@ -18,7 +18,9 @@
 //! - Without a session the last snapshot goes on being served; a new session replaces it.
 
 mod clock;
+mod lan;
 pub mod names;
+mod outside;
 mod report;
 mod serve;
 mod sources;

@@ -2,9 +2,9 @@
 
 use lintel_model::clock::{ClockReport, TIME_SOURCES_MAX, TimeSource};
 use lintel_proto::ntp::client::{AssociationStatus, Client, Standing, State};
-use lintel_proto::ntp::server::Server;
 use lintel_proto::ntp::{Leap, Now, ScaledPpm};
 
+use super::lan::Lan;
 use super::sources::Sources;
 
 /// Sources that must have agreed before certificates are judged by the clock: one alone proves
@@ -15,22 +15,21 @@ const AGREEING_MIN: usize = 2;
 pub(super) fn report(
     now: Now,
     client: &Client,
-    server: &Server,
+    lan: &Lan,
     sources: &Sources,
     agreed: bool,
-    foreign: u64,
 ) -> ClockReport {
     let system = client.system();
     let followed = client
         .associations()
         .find(|status| status.standing == Standing::SystemPeer);
-    let counters = server.counters();
+    let counters = lan.counters();
     let served = [
         ("request-malformed", counters.malformed),
         ("request-not-client", counters.not_client),
         ("request-unsynchronised", counters.unsynchronised),
         ("request-rate", counters.rate + counters.kisses),
-        ("request-link-foreign", foreign),
+        ("request-link-foreign", lan.foreign()),
     ];
     let drops = client.drops();
     let dropped = drops

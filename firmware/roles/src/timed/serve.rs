@@ -1,7 +1,6 @@
-//! The loop.
+//! The loop: what comes from init, controld, the LAN and outside, and what the machine wants.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use embassy_time::{Duration, Instant};
@@ -10,20 +9,18 @@ use lintel_ipc::timed::{FromTimed, ToTimed};
 use lintel_model::RoleName;
 use lintel_model::config::TimeServer;
 use lintel_model::services::NtpSpec;
-use lintel_proto::ntp::client::{
-    AssociationId, Client, ClientConfig, Event, Input, Output, SourceId, State,
-};
-use lintel_proto::ntp::server::{RateLimit, Reply, Server, Verdict};
+use lintel_proto::ntp::client::{Client, ClientConfig, Event, Input, Output, SourceId, State};
 use lintel_proto::ntp::{Now, ScaledPpm, UnixNs};
 use lintel_rt::channel::Channel;
-use lintel_rt::datagrams::{BATCH_MAX, Batch, Meta, departure, send_one};
+use lintel_rt::datagrams::BATCH_MAX;
 use lintel_rt::poller::{self, Interest, Token};
 use lintel_rt::role::{INIT_TOKEN, InitEvent, RoleContext, RoleError};
 use lintel_rt::wall::WallClock;
-use lintel_wire::ntp::{DATAGRAM_LEN_MAX, HEADER_LEN};
 use ring::rand::SystemRandom;
 
+use super::lan::Lan;
 use super::names::Names;
+use super::outside::{Departure, Outside};
 use super::sources::Sources;
 use super::{clock, report};
 use crate::dnsd::KernelRng;
@@ -33,20 +30,12 @@ const OUT_TOKEN: Token = 2;
 const SESSION_TOKEN: Token = 3;
 
 /// Batches taken from a socket before others have their turn.
-const BATCHES_PER_TURN_MAX: usize = 8;
+pub(super) const BATCHES_PER_TURN_MAX: usize = 8;
 /// Stamps of departure taken in one turn: the machine sends fewer at a time.
 const DEPARTURES_PER_TURN_MAX: usize = 64;
-/// Octets of a frame that comes back with its stamp: the request and the headers before it. The
-/// longest of ours is a question for a name.
-const FRAME_LEN_MAX: usize = 512;
-/// Longest reply that is handed on whole: a header, and a MAC or a few extension fields; what is
-/// longer is cut, and is none that we asked for.
-const REPLY_LEN_MAX: usize = 256;
 /// Between two reports although nothing of weight happened, and between any two at all.
 const REPORT_EVERY: Duration = Duration::from_secs(64);
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
-/// Kernel index of `lo`, the same in every namespace.
-const LOOPBACK_LINK: u32 = 1;
 /// Precision of Linux' clock, log2 seconds: a system call takes less than 2^-24 s.
 const PRECISION: i8 = -24;
 
@@ -55,24 +44,17 @@ pub(super) struct Timed {
     ctx: RoleContext,
     wall: Box<dyn WallClock>,
     rng: KernelRng,
-    /// Port 123, and what serves it.
-    lan: OwnedFd,
-    lan_batch: Batch,
-    server: Server,
-    links: Vec<u32>,
-    foreign: u64,
-    /// The way out, and what asks there; made by the first snapshot, which knows the frequency.
-    out: OwnedFd,
-    out_batch: Batch,
+    lan: Lan,
+    outside: Outside,
+    /// What asks outside; made by the first snapshot, which knows the frequency.
     client: Option<Client>,
     machine_due: Option<Instant>,
     sources: Sources,
     names: Names,
     resolver: Option<SocketAddr>,
     online: bool,
-    /// Whom each association asks, and the random number of its last request.
-    asked: BTreeMap<AssociationId, (SocketAddr, [u8; 8])>,
     session: Option<Channel<FromTimed, ToTimed>>,
+    /// More than one source vouched for the clock as it runs.
     agreed: bool,
     /// Something of weight happened since the last report.
     news: bool,
@@ -99,20 +81,14 @@ impl Timed {
             .map_err(RoleError::io("watching the sockets of NTP"))?;
         let mut rng = KernelRng(SystemRandom::new());
         Ok(Self {
-            server: Server::new(ctx.clock.now(), Some(RateLimit::LAN), &mut rng),
-            lan,
-            lan_batch: Batch::new(DATAGRAM_LEN_MAX),
-            links: Vec::new(),
-            foreign: 0,
-            out,
-            out_batch: Batch::new(DATAGRAM_LEN_MAX),
+            lan: Lan::new(lan, ctx.clock.now(), &mut rng),
+            outside: Outside::new(out),
             client: None,
             machine_due: None,
             sources: Sources::default(),
             names: Names::default(),
             resolver: None,
             online: false,
-            asked: BTreeMap::new(),
             session: None,
             agreed: false,
             news: true,
@@ -137,11 +113,7 @@ impl Timed {
                     return Ok(());
                 }
             }
-            let now = self.now();
-            if let Some(client) = &mut self.client {
-                client.handle_timeout(now, &mut self.rng);
-            }
-            self.drain();
+            self.look();
             let names = self.ask_names();
             let report = self.report();
             deadline = [self.machine_due, names, report]
@@ -155,6 +127,15 @@ impl Timed {
         clock::now(self.ctx.clock, &*self.wall)
     }
 
+    /// Does what is due, and notices a clock that was moved.
+    fn look(&mut self) {
+        let now = self.now();
+        if let Some(client) = &mut self.client {
+            client.handle_timeout(now, &mut self.rng);
+        }
+        self.drain();
+    }
+
     fn on_event(&mut self, event: poller::Event) -> Result<Flow, RoleError> {
         match event.token {
             INIT_TOKEN => {
@@ -164,7 +145,11 @@ impl Timed {
                     }
                 }
             }
-            LAN_TOKEN => self.serve(),
+            LAN_TOKEN => {
+                // A clock that somebody moved meanwhile is told to nobody.
+                self.look();
+                self.lan.serve(self.ctx.clock, &*self.wall);
+            }
             OUT_TOKEN => {
                 // When a request left counts only as long as its reply is not in.
                 self.take_departures();
@@ -217,7 +202,8 @@ impl Timed {
     /// A snapshot.
     fn configure(&mut self, spec: &NtpSpec, drift: Option<i64>) {
         let now = self.now();
-        self.links = spec.links.iter().map(|link| link.index).collect();
+        let links = spec.links.iter().map(|link| link.index);
+        self.lan.set_links(links.collect());
         self.resolver = spec.resolver;
         self.sources.set(spec);
         let configs = self.sources.configs();
@@ -279,59 +265,10 @@ impl Timed {
         self.drain();
     }
 
-    /// Answers what waits at port 123.
-    fn serve(&mut self) {
-        for _ in 0..BATCHES_PER_TURN_MAX {
-            let Ok(received) = self.lan_batch.receive(&self.lan) else {
-                return;
-            };
-            let now = self.now();
-            let mut replies: [Option<Reply>; BATCH_MAX] = [None; BATCH_MAX];
-            for (at, reply) in replies.iter_mut().enumerate().take(received) {
-                let Some(datagram) = self.lan_batch.datagram(at) else {
-                    continue;
-                };
-                let link = datagram.meta.link;
-                if link != LOOPBACK_LINK && !self.links.contains(&link) {
-                    self.foreign += 1;
-                    continue;
-                }
-                let came = datagram
-                    .received_ns
-                    .map_or(now.wall, |ns| UnixNs(self.wall.at_kernel_ns(ns)));
-                let from = datagram.meta.peer.ip();
-                let verdict = self
-                    .server
-                    .handle_request(now.mono, from, datagram.bytes, came);
-                if let Verdict::Reply(stampless) = verdict {
-                    *reply = Some(stampless);
-                }
-            }
-            // One reading for the batch, as late as can be.
-            let leaves = UnixNs(self.wall.now_ns());
-            for (at, reply) in replies.into_iter().enumerate() {
-                let Some(reply) = reply else { continue };
-                if let Some(datagram) = self.lan_batch.datagram(at) {
-                    let octets = reply.stamped(leaves);
-                    if let Some(room) = datagram.reply.get_mut(..octets.len()) {
-                        room.copy_from_slice(&octets);
-                        self.lan_batch.queue(at, octets.len());
-                    }
-                }
-            }
-            self.lan_batch.send(&self.lan);
-            if received < BATCH_MAX {
-                return;
-            }
-        }
-    }
-
     /// Hands what came from outside to whom it is for.
     fn hear(&mut self) {
         for _ in 0..BATCHES_PER_TURN_MAX {
-            let Ok(received) = self.out_batch.receive(&self.out) else {
-                return;
-            };
+            let received = self.outside.receive();
             for at in 0..received {
                 self.hear_one(at);
             }
@@ -342,55 +279,31 @@ impl Timed {
     }
 
     fn hear_one(&mut self, at: usize) {
-        let Some(datagram) = self.out_batch.datagram(at) else {
+        let Some((from, bytes)) = self.outside.datagram(at) else {
             return;
         };
-        let (from, local) = (datagram.meta.peer, datagram.meta.local);
         if Some(from) == self.resolver {
-            if let Some((source, addresses)) = self.names.reply(datagram.bytes) {
+            if let Some((source, addresses)) = self.names.reply(bytes) {
                 let addresses = &addresses[..];
                 self.input(Input::Addresses { source, addresses });
             }
             return;
         }
-        let received = match datagram.received_ns {
-            Some(ns) => UnixNs(self.wall.at_kernel_ns(ns)),
-            None => UnixNs(self.wall.now_ns()),
-        };
-        // What is longer than a header is no more to the machine than that it is.
-        let mut octets = [0; REPLY_LEN_MAX];
-        let len = datagram.bytes.len().min(octets.len());
-        for (room, octet) in octets.iter_mut().zip(datagram.bytes) {
-            *room = *octet;
+        if let Some(heard) = self.outside.heard(at, &*self.wall) {
+            self.news = true;
+            self.input(heard.as_input());
         }
-        // One socket serves all associations: who sent it tells which. What comes from nobody who
-        // was asked is counted by the machine under a name that it never gave.
-        let asked = self.asked.iter().find(|(_, (to, _))| *to == from);
-        let association = asked.map_or(AssociationId(u64::MAX), |(id, _)| *id);
-        self.news = true;
-        self.input(Input::Datagram {
-            association,
-            from,
-            local: Some(local),
-            octets: octets.get(..len).unwrap_or_default(),
-            received,
-        });
     }
 
     /// Tells the machine when its requests left.
     fn take_departures(&mut self) {
-        let mut frame = [0; FRAME_LEN_MAX];
         for _ in 0..DEPARTURES_PER_TURN_MAX {
-            let Ok(Some((len, ns))) = departure(&self.out, &mut frame) else {
-                return;
-            };
-            let Some(nonce) = frame.get(..len).and_then(|frame| frame.last_chunk::<8>()) else {
-                continue;
-            };
-            let asked = self.asked.iter().find(|(_, (_, last))| last == nonce);
-            if let Some((&association, _)) = asked {
-                let at = UnixNs(self.wall.at_kernel_ns(ns));
-                self.input(Input::Sent { association, at });
+            match self.outside.departure(&*self.wall) {
+                Departure::None => return,
+                Departure::Other => {}
+                Departure::Request { association, at } => {
+                    self.input(Input::Sent { association, at });
+                }
             }
         }
     }
@@ -403,28 +316,13 @@ impl Timed {
                     association,
                     to,
                     octets,
-                } => self.transmit(association, to, octets),
+                } => self.outside.ask(association, to, octets),
                 Output::Event(event) => self.on_machine_event(&event),
                 Output::Timeout(at) => {
                     self.machine_due = at;
                     return;
                 }
             }
-        }
-    }
-
-    fn transmit(
-        &mut self,
-        association: AssociationId,
-        to: SocketAddr,
-        mut octets: [u8; HEADER_LEN],
-    ) {
-        if let Some(nonce) = octets.last_chunk::<8>() {
-            self.asked.insert(association, (to, *nonce));
-        }
-        // A request that does not leave is one that is not answered.
-        if let Err(error) = send_one(&self.out, &towards(to), &mut octets) {
-            log::debug!("{to} cannot be asked: {error}");
         }
     }
 
@@ -445,14 +343,14 @@ impl Timed {
                     log::warn!("the clock is not synchronised: {agreeing} sources agree");
                 }
             },
-            Event::System(system) => self.server.set_system(*system),
+            Event::System(system) => self.lan.set_system(*system),
             Event::Opened { to, .. } => log::debug!("{to} is asked"),
             Event::Closed {
                 association,
                 reason,
                 ..
             } => {
-                if let Some((to, _)) = self.asked.remove(association) {
+                if let Some(to) = self.outside.forget(*association) {
                     log::debug!("{to} is asked no more: {reason:?}");
                 }
             }
@@ -462,11 +360,15 @@ impl Timed {
             }
             Event::Jumped { by_ns } => {
                 log::warn!("somebody moved the clock by {} ms", by_ns / 1_000_000);
+                self.agreed = false;
             }
-            Event::Panic { offset_ns } => log::error!(
-                "the sources are {} s away from a clock that they had set: beginning anew",
-                offset_ns / 1_000_000_000
-            ),
+            Event::Panic { offset_ns } => {
+                log::error!(
+                    "the sources are {} s away from a clock that they had set: beginning anew",
+                    offset_ns / 1_000_000_000
+                );
+                self.agreed = false;
+            }
             Event::SystemPeer(_) => {}
         }
         if let Some(client) = &self.client {
@@ -480,9 +382,7 @@ impl Timed {
         let resolver = self.resolver.filter(|_| self.online)?;
         let now = self.ctx.clock.now();
         while let Some(mut question) = self.names.poll(now, &mut self.rng) {
-            if let Err(error) = send_one(&self.out, &towards(resolver), &mut question) {
-                log::debug!("{resolver} cannot be asked for a name: {error}");
-            }
+            self.outside.send(resolver, &mut question);
         }
         self.names.deadline()
     }
@@ -501,14 +401,7 @@ impl Timed {
             return due;
         }
         let client = self.client.as_ref()?;
-        let report = report::report(
-            now,
-            client,
-            &self.server,
-            &self.sources,
-            self.agreed,
-            self.foreign,
-        );
+        let report = report::report(now, client, &self.lan, &self.sources, self.agreed);
         self.reported_at = Some(now.mono);
         self.news = false;
         self.tell(&FromTimed::Report(Box::new(report)));
@@ -531,19 +424,6 @@ impl Timed {
             // A descriptor that cannot be watched is one whose end will be noticed on sending.
             let _ = session.watch(&self.ctx.poller, SESSION_TOKEN);
         }
-    }
-}
-
-/// From whichever address of ours and by whichever link the routes say.
-fn towards(peer: SocketAddr) -> Meta {
-    let local = match peer {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    Meta {
-        peer,
-        local,
-        link: 0,
     }
 }
 
