@@ -45,3 +45,4 @@ pub use config::{Config, Prefix};
 pub use counters::{Counters, Reason};
 pub use forward::Forwarder;
 pub use io::{Asker, Event, Input, Output, SocketSlot, Transport, UpstreamStatus, Verdict};
+pub use open::{ATTEMPTS_LIVE_MAX, ATTEMPTS_MAX, OPEN_QUESTIONS_MAX};

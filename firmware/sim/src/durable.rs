@@ -74,6 +74,13 @@ impl Disk {
         }
     }
 
+    /// Octets of the largest image that it holds.
+    pub fn bytes(&self) -> usize {
+        let images = [&self.durable, &self.in_flight, &self.cached, &self.dirty];
+        let lengths = images.into_iter().flatten().map(Vec::len);
+        lengths.max().unwrap_or(0)
+    }
+
     /// What a power cut would surely leave.
     pub fn durable(&self) -> Result<Option<Store>, StoreError> {
         self.durable.as_deref().map(Store::from_image).transpose()

@@ -11,6 +11,7 @@ use lintel_wire::arp::{self, ArpOperation};
 use lintel_wire::dhcpv4::{MessageType, Repr, code};
 use lintel_wire::dns::{Name, Packet, Rcode, Rdata, Repr as DnsRepr, RrType};
 use lintel_wire::frame::{self, EthernetAddress, Frame, Payload};
+use lintel_wire::ntp::{NtpTimestamp, PORT as NTP_PORT, Packet as NtpPacket};
 
 use crate::properties::{Property, Violation};
 use crate::world::{Alarm, Outside, Who, host_mac};
@@ -35,8 +36,12 @@ pub struct Host {
     rng: SeededRng,
     alarm: Alarm,
     asked: BTreeMap<u16, Name>,
-    /// Ids of questions that were answered with the truth.
+    /// Questions that were answered with the truth.
     pub answered: u64,
+    /// Nonce of the last question for the time.
+    asked_time: Option<NtpTimestamp>,
+    /// How often it was told the time.
+    pub timed: u64,
 }
 
 impl Host {
@@ -52,6 +57,8 @@ impl Host {
             alarm: Alarm::default(),
             asked: BTreeMap::new(),
             answered: 0,
+            asked_time: None,
+            timed: 0,
         }
     }
 
@@ -106,6 +113,9 @@ impl Host {
             Payload::Udp { source, data, .. } if source.port() == 53 => {
                 return self.on_answer(out, data);
             }
+            Payload::Udp { source, data, .. } if source.port() == NTP_PORT => {
+                return self.on_time(data);
+            }
             Payload::Udp { .. } => {}
         }
         self.client
@@ -154,6 +164,36 @@ impl Host {
         );
         out.note("host", || format!("{} asks for {text}", self.number));
         out.send_lan(Some(self.number), &octets);
+    }
+
+    /// Asks the box for the time.
+    pub fn ask_time(&mut self, out: &mut Outside) {
+        let (Some(address), Some(lease)) = (self.address(), self.client.lease()) else {
+            return;
+        };
+        let Some(router) = lease.dns.first().copied() else {
+            return;
+        };
+        let nonce = NtpTimestamp(out.dice.range(1, u64::MAX));
+        self.asked_time = Some(nonce);
+        let octets = frame::udp(
+            (self.mac(), SocketAddrV4::new(address, 40_123)),
+            (BOX_MAC, SocketAddrV4::new(router, NTP_PORT)),
+            &NtpPacket::request(nonce).emit(),
+        );
+        out.note("host", || format!("{} asks for the time", self.number));
+        out.send_lan(Some(self.number), &octets);
+    }
+
+    /// Whether the time is right was judged where it was told.
+    fn on_time(&mut self, data: &[u8]) {
+        if let Ok(reply) = NtpPacket::parse(data)
+            && reply.kiss().is_none()
+            && self.asked_time == Some(reply.origin)
+        {
+            self.asked_time = None;
+            self.timed += 1;
+        }
     }
 
     fn on_answer(&mut self, out: &mut Outside, data: &[u8]) {

@@ -44,7 +44,10 @@ pub enum Property {
     Bounded,
     /// A revision that was answered for is there after any crash, and is the one in force.
     Revisions,
-    /// The clock follows the majority of its servers.
+    /// A question that many ask is asked of a resolver once, and again only as a repetition.
+    Once,
+    /// The clock follows the majority of its servers, and nobody is told another time than it
+    /// has to be.
     Timely,
     /// Machines wait: none wants to be called again and again at one moment.
     Quiet,
@@ -64,6 +67,7 @@ impl Property {
             Self::Genuine => "only genuine replies count",
             Self::Bounded => "everything has a bound",
             Self::Revisions => "an applied revision survives",
+            Self::Once => "one question for all who ask",
             Self::Timely => "the clock follows the majority",
             Self::Quiet => "no machine spins",
             Self::Panics => "nothing panics",

@@ -35,12 +35,13 @@ impl Scenario {
     ];
 
     /// Those that take milliseconds: what thousands of seeds are run on, in turn.
-    pub const QUICK: [Self; 5] = [
+    pub const QUICK: [Self; 6] = [
         Self::Household,
         Self::Leases,
         Self::Provider,
         Self::Names,
         Self::Wishes,
+        Self::Clocks,
     ];
 
     /// As on the command line.

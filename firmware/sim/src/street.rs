@@ -330,13 +330,23 @@ impl Street {
         };
         let about = out.dice.range(0, 60_000);
         if self.calm {
+            host.ask_time(out);
             return host.ask(out, about);
         }
-        match out.dice.range(0, 19) {
+        match out.dice.range(0, 22) {
             0 => host.plug(out, false),
             1..=4 => host.plug(out, true),
             5 => host.release(out),
             6 if out.dice.per_mille(300) => host.reset(out),
+            7 | 8 => host.ask_time(out),
+            // Something is on that everybody wants to see, and programs ask twice.
+            9 => {
+                for host in &mut self.hosts {
+                    for _ in 0..3 {
+                        host.ask(out, about);
+                    }
+                }
+            }
             _ => host.ask(out, about),
         }
     }
@@ -439,7 +449,7 @@ impl Street {
         self.well_after = Some(self.out.now - self.calm_at);
         self.plans_then = Some((self.router.plans, self.router.wand.losses));
         for host in &mut self.hosts {
-            host.answered = 0;
+            (host.answered, host.timed) = (0, 0);
         }
         self.out.note("street", || "all is well".to_owned());
         self.out.after(PEACE, Event::End { left });
@@ -507,7 +517,15 @@ impl Street {
                 text: "no question to DNS was answered".to_owned(),
             });
         }
+        if self.hosts.iter().all(|host| host.timed == 0) {
+            self.out.breaks(Violation {
+                property: Property::Served,
+                text: "nobody was told the time".to_owned(),
+            });
+        }
         let broken = crate::bounds::check(&self.router);
+        self.out.breaks(broken);
+        let broken = crate::bounds::check_database(&self.router);
         self.out.breaks(broken);
         true
     }

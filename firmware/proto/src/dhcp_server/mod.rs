@@ -313,6 +313,16 @@ impl Server {
         self.pools.iter().flat_map(Pool::bindings)
     }
 
+    /// Bindings on their way to the disk, at most [`PENDING_MAX`].
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Conflict probes under way, at most [`PROBES_MAX`].
+    pub fn probes(&self) -> usize {
+        self.probes.len()
+    }
+
     /// Packets dropped, by reason.
     pub fn drops(&self) -> &Drops {
         &self.drops

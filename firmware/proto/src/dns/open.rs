@@ -8,15 +8,15 @@ use super::ask::{Ask, AskEdns};
 use super::io::{Asker, SocketSlot};
 
 /// Questions open at a time. A household's burst is some dozens; each costs a socket.
-pub(super) const OPEN_QUESTIONS_MAX: usize = 256;
+pub const OPEN_QUESTIONS_MAX: usize = 256;
 
 /// Messages on their way at a time, each with its own socket or stream: two for each question,
 /// since a slow upstream may still answer while another is asked.
-pub(super) const ATTEMPTS_MAX: usize = 2 * OPEN_QUESTIONS_MAX;
+pub const ATTEMPTS_MAX: usize = 2 * OPEN_QUESTIONS_MAX;
 
 /// Messages of one question that may still be answered. More would help a forger more than us
 /// (RFC 5452, 5: equal questions in flight multiply the chances).
-pub(super) const ATTEMPTS_LIVE_MAX: usize = 3;
+pub const ATTEMPTS_LIVE_MAX: usize = 3;
 
 /// Askers that may wait for one question; a further one is told to ask later.
 pub(super) const WAITERS_MAX: usize = 64;

@@ -86,7 +86,7 @@ impl Core {
             .values()
             .map(|binding| {
                 let held = self.held.get(&binding.address);
-                let held = held.map_or(0, |held| held.saturating_add(by_s));
+                let held = held.map_or(0, |held| held.saturating_add_signed(by_s));
                 let expires_unix_s = binding.expires_unix_s.max(held);
                 Binding {
                     expires_unix_s,

@@ -13,6 +13,7 @@ use lintel_roles::dhcpd::convert::{Clocks as DiskClocks, from_disk, to_disk};
 use lintel_wire::arp::ArpOperation;
 use lintel_wire::dhcpv4::{Repr, SERVER_PORT};
 use lintel_wire::frame::{self, EthernetAddress, Frame, Payload};
+use lintel_wire::ntp::PORT as NTP_PORT;
 
 use super::{BRIDGE, LAN_PORT, Router};
 use crate::world::{Alarm, Outside, Said, Who, host_mac};
@@ -145,6 +146,13 @@ impl Router {
                 data,
             } if destination.port() == 53 => {
                 self.dnsd_asked(out, link, source, *destination.ip(), data);
+            }
+            Payload::Udp {
+                source,
+                destination,
+                data,
+            } if destination.port() == NTP_PORT => {
+                self.timed_asked(out, source, *destination.ip(), data);
             }
             Payload::Udp { .. } => {}
         }

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use embassy_time::Duration;
 use lintel_ipc::dnsd::ToDnsd;
 use lintel_model::RoleName;
-use lintel_proto::dns::{Asker, Config, Forwarder, Input, Output, SocketSlot, Transport, Verdict};
+use lintel_proto::dns::{
+    ATTEMPTS_LIVE_MAX, Asker, Config, Forwarder, Input, Output, SocketSlot, Transport, Verdict,
+};
 use lintel_proto::rng::SeededRng;
 use lintel_roles::dnsd::spec::{Links, from_spec};
 use lintel_wire::dns::{Packet, Rcode, Repr};
@@ -30,11 +32,21 @@ pub struct Dnsd {
     /// The bound that its cache was given, octets.
     pub cache_bytes_max: usize,
     links: Links,
-    /// Which question each open socket was for, and whether it is a connection.
-    sockets: BTreeMap<u16, (SocketSlot, u64, bool)>,
+    /// What each open socket was opened for.
+    sockets: BTreeMap<u16, Socket>,
     questions: u64,
     rng: RoleRng,
     alarm: Alarm,
+}
+
+/// A socket with a question.
+struct Socket {
+    slot: SocketSlot,
+    /// Number of the question: the truth beside its id.
+    number: u64,
+    tcp: bool,
+    /// Name and type, whatever the case of the letters.
+    asked: String,
 }
 
 impl Default for Dnsd {
@@ -57,6 +69,11 @@ impl Dnsd {
     /// Its life, when it runs.
     pub fn life(&self) -> Option<u64> {
         self.alive.then_some(self.lives)
+    }
+
+    /// Sockets towards resolvers.
+    pub fn open_sockets(&self) -> usize {
+        self.sockets.len()
     }
 
     pub(super) fn end(&mut self) {
@@ -131,10 +148,11 @@ impl Router {
         let now = self.clocks(out.now).mono;
         // A closed port is used again some time: what was meant for the old socket comes to the
         // new one.
-        let socket = self.dnsd.sockets.get(&answer.slot.index).copied();
-        let Some((slot, number, _)) = socket.filter(|(_, _, tcp)| *tcp == answer.tcp) else {
+        let socket = self.dnsd.sockets.get(&answer.slot.index);
+        let Some(socket) = socket.filter(|socket| socket.tcp == answer.tcp) else {
             return;
         };
+        let (slot, number) = (socket.slot, socket.number);
         let Some(forwarder) = &mut self.dnsd.forwarder else {
             return;
         };
@@ -195,7 +213,7 @@ impl Router {
                     self.dnsd_asks(out, slot, to, true, message);
                 }
                 Output::Close { slot } => {
-                    self.dnsd.sockets.retain(|_, (open, ..)| *open != slot);
+                    self.dnsd.sockets.retain(|_, socket| socket.slot != slot);
                 }
                 Output::Event(event) => out.note("dnsd", || format!("{event:?}")),
                 Output::Timeout(at) => {
@@ -217,7 +235,24 @@ impl Router {
     ) {
         self.dnsd.questions += 1;
         let number = self.dnsd.questions;
-        self.dnsd.sockets.insert(slot.index, (slot, number, tcp));
+        let asked = parse(&message).and_then(|asked| asked.question);
+        let asked = asked.map_or(String::new(), |asked| {
+            format!("{} {:?}", asked.name, asked.rr_type).to_ascii_lowercase()
+        });
+        let socket = Socket {
+            slot,
+            number,
+            tcp,
+            asked: asked.clone(),
+        };
+        self.dnsd.sockets.insert(slot.index, socket);
+        let same = |socket: &&Socket| socket.asked == asked;
+        let same = self.dnsd.sockets.values().filter(same).count();
+        if same > ATTEMPTS_LIVE_MAX {
+            let text = format!("{same} questions for {asked} are open, for the forger to hit");
+            let property = Property::Once;
+            out.breaks(Violation { property, text });
+        }
         let routed = self
             .kernel
             .state

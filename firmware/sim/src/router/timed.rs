@@ -1,6 +1,8 @@
-//! timed: the real NTP client against four servers of which one lies, and the clock that it sets.
+//! timed: the real NTP client against four servers of which one lies, the clock that it sets, and
+//! the real server that tells the house.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use embassy_time::{Duration, Instant};
 use lintel_ipc::timed::FromTimed;
@@ -9,26 +11,32 @@ use lintel_proto::ntp::client::{
     AssociationId, Client, ClientConfig, Event, Input, Output, SourceConfig, SourceId, SourceKind,
     State,
 };
+use lintel_proto::ntp::server::{RateLimit, Server, Verdict};
 use lintel_proto::ntp::{Now, ScaledPpm, UnixNs};
 use lintel_proto::rng::SeededRng;
 use lintel_roles::controld::core::Input as CoreInput;
-use std::collections::BTreeMap;
+use lintel_wire::frame::{self, EthernetAddress};
+use lintel_wire::ntp::PORT;
 
 use super::Router;
 use crate::plant::RoleRng;
 use crate::properties::{Property, Violation};
 use crate::timeservers::{Reply, Request, SERVERS};
-use crate::world::{Alarm, Event as Happening, Outside, Who};
+use crate::world::{Alarm, Event as Happening, Outside, Who, host_mac};
 
 /// No server is believed that tells an earlier time: some months before the street's.
 const FLOOR_S: i64 = 1_690_000_000;
 /// Longest poll interval, log2 seconds: minutes pass quickly here.
 const POLL_MAX: u8 = 6;
+/// What may be told beyond the error that is owned to, nanoseconds: a crystal may be wrong by more
+/// than RFC 5905 takes for granted until its frequency is known.
+const UNOWNED_NS_MAX: u64 = 100_000_000;
 
 /// The role.
 pub struct Timed {
     lives: u64,
     client: Option<Client>,
+    server: Option<Server>,
     /// The number of the last request of each association.
     asked: BTreeMap<AssociationId, u64>,
     requests: u64,
@@ -43,6 +51,7 @@ impl Default for Timed {
         Self {
             lives: 0,
             client: None,
+            server: None,
             asked: BTreeMap::new(),
             requests: 0,
             drift: None,
@@ -67,6 +76,13 @@ impl Timed {
         };
     }
 
+    /// Servers that it asks.
+    pub fn associations(&self) -> usize {
+        self.client
+            .as_ref()
+            .map_or(0, |client| client.associations().count())
+    }
+
     /// Whether it says that the clock is right.
     pub fn is_synchronised(&self) -> bool {
         let state = self.client.as_ref().map(Client::state);
@@ -79,6 +95,8 @@ impl Router {
         let now = self.ntp_now(out);
         self.timed.lives += 1;
         self.timed.rng = RoleRng::new(out.dice.rng(), out.plant);
+        let limit = Some(RateLimit::LAN);
+        self.timed.server = Some(Server::new(now.mono, limit, &mut self.timed.rng));
         let source = |id: u32| SourceConfig {
             id: SourceId(id),
             kind: SourceKind::Server,
@@ -109,11 +127,60 @@ impl Router {
     /// Its deadline has come.
     pub fn timed_wakes(&mut self, out: &mut Outside) {
         self.timed.alarm.rang(out.now);
+        self.timed_looks(out);
+    }
+
+    fn timed_looks(&mut self, out: &mut Outside) {
         let now = self.ntp_now(out);
         if let Some(client) = &mut self.timed.client {
             client.handle_timeout(now, &mut self.timed.rng);
         }
         self.timed_drains(out);
+    }
+
+    /// Somebody in the house asks for the time.
+    pub(super) fn timed_asked(
+        &mut self,
+        out: &mut Outside,
+        peer: SocketAddrV4,
+        local: Ipv4Addr,
+        octets: &[u8],
+    ) {
+        if !self.is_open() || self.timed.client.is_none() {
+            return;
+        }
+        // The clock is looked at before anybody is told of it, as the shell does.
+        self.timed_looks(out);
+        let now = self.ntp_now(out);
+        let (Some(client), Some(server)) = (&self.timed.client, &mut self.timed.server) else {
+            return;
+        };
+        let from = IpAddr::V4(*peer.ip());
+        let verdict = server.handle_request(now.mono, from, octets, now.wall);
+        let Verdict::Reply(reply) = verdict else {
+            return;
+        };
+        let owned = client.system().root_distance_ns_at(now.mono).unsigned_abs();
+        let wrong = self.wall.truth_ns(out.now).abs_diff(now.wall.0);
+        if wrong > owned.saturating_add(UNOWNED_NS_MAX) {
+            out.breaks(Violation {
+                property: Property::Timely,
+                text: format!(
+                    "the house is told a time that is {} ms wrong, and at most {} ms are owned to",
+                    wrong / 1_000_000,
+                    owned / 1_000_000
+                ),
+            });
+        }
+        let (Some(own), Some(host)) = (self.lan_mac(), out.neighbour(*peer.ip())) else {
+            return;
+        };
+        let octets = frame::udp(
+            (own, SocketAddrV4::new(local, PORT)),
+            (EthernetAddress(host_mac(host)), peer),
+            &reply.stamped(now.wall),
+        );
+        out.send_lan(None, &octets);
     }
 
     /// A reply comes in.
@@ -199,6 +266,11 @@ impl Router {
                 let by_ms = by_ns / 1_000_000;
                 let stepped = CoreInput::Timed(FromTimed::Stepped { by_ms });
                 self.controld_hears(out, stepped);
+            }
+            Event::System(system) => {
+                if let Some(server) = &mut self.timed.server {
+                    server.set_system(system);
+                }
             }
             Event::SetRate { rate, .. } => self.wall.set_rate(out.now, rate.ppm()),
             Event::KeepDrift(drift) => self.timed.drift = Some(drift),

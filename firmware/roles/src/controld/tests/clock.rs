@@ -170,7 +170,12 @@ fn leases_given_since_the_start_leap_with_the_clock_and_older_ones_do_not() {
         expires_unix_s: young_expires_s.saturating_add_signed(moved_s),
         ..followed
     };
-    assert_eq!(bench.core.store.bindings().unwrap(), [followed]);
+    let held = Binding {
+        expires_unix_s: followed.expires_unix_s + lasts,
+        ..followed.clone()
+    };
+    assert_eq!(bench.core.store.bindings().unwrap(), [held]);
+    assert_eq!(bench.core.bindings[&followed.address], followed);
     assert_eq!(bench.core.bindings[&old.address], old);
     assert_eq!(bench.status().leases.active, 1, "still its own");
 }
