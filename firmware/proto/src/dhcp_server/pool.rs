@@ -40,7 +40,7 @@ pub struct Binding {
     pub client_id: Option<Vec<u8>>,
     /// Name in DNS: one label that no other live binding has.
     pub name: Option<String>,
-    /// When it was last acknowledged.
+    /// When it was last acknowledged; [`Instant::MIN`] for any time before the start.
     pub bound: Instant,
     /// When it ends. Afterwards the address is still this client's if it comes back before
     /// somebody else needs it.

@@ -222,8 +222,11 @@ impl Server {
             Ok(Some(asked)) => asked.clamp(LEASE_S_MIN.min(most), most),
             _ => most,
         };
+        // What was bound before the start was timed by a clock that nobody vouches for: it is
+        // written anew.
         if let Some(binding) = binding
             && binding.state == BindingState::Bound
+            && binding.bound > Instant::MIN
         {
             let covered = seconds_left(binding, now).min(lease_s);
             if lease_s - covered <= lease_s / 16 {

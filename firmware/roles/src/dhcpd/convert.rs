@@ -35,15 +35,26 @@ impl Clocks {
 /// A hundred years: no lease is longer, and microseconds do not overflow.
 const SECONDS_MAX: u64 = 100 * 366 * 86_400;
 
-/// What controld had on disk, in the order in which it was acknowledged.
+/// A binding may seem to begin this much later than now, seconds: the machine puts one a second
+/// behind the one before.
+const AHEAD_S_MAX: u64 = 60;
+
+/// What controld had on disk, in the order in which it was acknowledged. What was bound since the
+/// start comes last: other times may be those of a clock that was years ahead in an earlier boot.
 pub fn from_disk(clocks: Clocks, mut bindings: Vec<lease::Binding>) -> Vec<Binding> {
-    bindings.sort_by_key(|binding| binding.bound_unix_s);
+    let start_s = clocks.unix_s.saturating_sub(clocks.now.as_secs());
+    let end_s = clocks.unix_s.saturating_add(AHEAD_S_MAX);
+    let is_young = |binding: &lease::Binding| (start_s..=end_s).contains(&binding.bound_unix_s);
+    bindings.sort_by_key(|binding| (is_young(binding), binding.bound_unix_s));
     let convert = |binding: lease::Binding| Binding {
+        bound: match is_young(&binding) {
+            true => clocks.instant(binding.bound_unix_s),
+            false => Instant::MIN,
+        },
         address: binding.address,
         mac: EthernetAddress(binding.mac.0),
         client_id: Some(binding.client_id).filter(|id| !id.is_empty()),
         name: binding.host_name,
-        bound: clocks.instant(binding.bound_unix_s),
         expires: clocks.instant(binding.expires_unix_s),
         state: match binding.state {
             lease::BindingState::Bound => BindingState::Bound,
@@ -131,6 +142,35 @@ mod tests {
         machine.sort_by_key(|binding| binding.expires);
         let order: Vec<u8> = machine.iter().map(|b| b.address.octets()[3]).collect();
         assert_eq!(order, [2, 1, 3]);
+    }
+
+    #[test]
+    fn what_was_bound_since_the_start_is_the_latest_whatever_a_clock_said_before() {
+        let clocks = Clocks {
+            now: Instant::from_secs(100),
+            unix_s: 1_800_000_000,
+        };
+        let binding = |last: u8, bound_unix_s| lease::Binding {
+            address: [192, 168, 1, last].into(),
+            mac: MacAddr([2, 0, 0x5e, 0, 0x53, last]),
+            client_id: Vec::new(),
+            host_name: None,
+            bound_unix_s,
+            expires_unix_s: 1_900_000_000,
+            state: lease::BindingState::Bound,
+        };
+        let machine = from_disk(
+            clocks,
+            vec![
+                binding(1, 1_830_000_000),
+                binding(2, 1_799_999_990),
+                binding(3, 1_700_000_000),
+                binding(4, 1_800_000_001),
+            ],
+        );
+        assert!(machine.is_sorted_by_key(|binding| binding.bound));
+        let order: Vec<u8> = machine.iter().map(|b| b.address.octets()[3]).collect();
+        assert_eq!(order, [3, 1, 2, 4]);
     }
 
     #[test]
