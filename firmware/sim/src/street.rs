@@ -447,7 +447,7 @@ impl Street {
             return;
         }
         self.well_after = Some(self.out.now - self.calm_at);
-        self.plans_then = Some((self.router.plans, self.router.wand.losses));
+        self.plans_then = Some((self.router.plans, self.router.wand.changes));
         for host in &mut self.hosts {
             (host.answered, host.timed) = (0, 0);
         }
@@ -497,9 +497,9 @@ impl Street {
         let missing = self.missing();
         self.out.breaks(missing);
         // A provider that takes its address back is reason enough for a change.
-        let (plans, losses) = (self.router.plans, self.router.wand.losses);
-        if let Some((plans_then, losses_then)) = self.plans_then
-            && losses == losses_then
+        let (plans, changes) = (self.router.plans, self.router.wand.changes);
+        if let Some((plans_then, changes_then)) = self.plans_then
+            && changes == changes_then
             && plans != plans_then
         {
             self.out.breaks(Violation {

@@ -27,8 +27,9 @@ pub struct Wand {
     /// Links with a packet socket.
     sockets: BTreeMap<u32, LinkName>,
     rng: RoleRng,
-    /// Leases lost so far.
-    pub losses: u64,
+    /// How often a lease was lost, or was one of another address than before.
+    pub changes: u64,
+    had: Option<std::net::Ipv4Addr>,
     alarm: Alarm,
 }
 
@@ -40,7 +41,8 @@ impl Default for Wand {
             ports: BTreeMap::new(),
             sockets: BTreeMap::new(),
             rng: RoleRng::new(SeededRng::new(0), None),
-            losses: 0,
+            changes: 0,
+            had: None,
             alarm: Alarm::default(),
         }
     }
@@ -64,7 +66,8 @@ impl Wand {
     pub(super) fn end(&mut self) {
         *self = Self {
             lives: self.lives,
-            losses: self.losses,
+            changes: self.changes,
+            had: self.had,
             ..Self::default()
         };
     }
@@ -286,6 +289,8 @@ impl Router {
         });
         match event {
             Event::Bound { lease, .. } => {
+                let had = self.wand.had.replace(lease.address);
+                self.wand.changes += u64::from(had != Some(lease.address));
                 if crate::isp::is_forged(lease.address) {
                     out.breaks(Violation {
                         property: Property::Genuine,
@@ -295,7 +300,7 @@ impl Router {
                 self.tell_lease(out, name);
             }
             Event::Lost(reason) => {
-                self.wand.losses += 1;
+                self.wand.changes += 1;
                 let link = name.clone();
                 let reason = format!("{reason:?}");
                 let lost = FromWand::Lost { link, reason };
