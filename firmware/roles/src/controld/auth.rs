@@ -280,20 +280,20 @@ impl Auth {
         self.tokens.retain(|token| token.id != id);
     }
 
-    /// The wall clock leapt forward: what was noted between `from_s` and `to_s` by the clock
-    /// before leaps along, or it would be over too early. What is to be stored anew.
+    /// The wall clock leapt: what was noted between `from_s` and `to_s` by the clock
+    /// before leaps along, or it would be over too early or too late. What is to be stored anew.
     pub(super) fn leap(
         &mut self,
         from_s: u64,
         to_s: u64,
-        by_s: u64,
+        by_s: i64,
     ) -> (Vec<SessionRow>, Vec<TokenRow>) {
         let noted = |at: u64| (from_s..=to_s).contains(&at);
         let mut sessions = Vec::new();
         for (key, session) in &mut self.sessions {
             if noted(session.created_unix_s) {
-                session.created_unix_s = session.created_unix_s.saturating_add(by_s);
-                session.used_unix_s = session.used_unix_s.saturating_add(by_s);
+                session.created_unix_s = session.created_unix_s.saturating_add_signed(by_s);
+                session.used_unix_s = session.used_unix_s.saturating_add_signed(by_s);
                 session.stored_unix_s = session.used_unix_s;
                 sessions.push(SessionRow {
                     token_sha256: *key,
@@ -306,8 +306,8 @@ impl Auth {
         let mut tokens = Vec::new();
         for token in &mut self.tokens {
             if noted(token.created_unix_s) {
-                token.created_unix_s = token.created_unix_s.saturating_add(by_s);
-                token.expires_unix_s = token.expires_unix_s.saturating_add(by_s);
+                token.created_unix_s = token.created_unix_s.saturating_add_signed(by_s);
+                token.expires_unix_s = token.expires_unix_s.saturating_add_signed(by_s);
                 tokens.push(token.clone());
             }
         }
@@ -543,7 +543,8 @@ mod tests {
         let (mut auth, token) = made(Scope::Read, 100);
         let (session, _) = auth.begin_session(at(5), None, &mut CountingRng::default());
         let by_s = 90 * 24 * 3600;
-        let (sessions, tokens) = auth.leap(at(0).unix_s, at(10).unix_s, by_s);
+        let forward = i64::try_from(by_s).unwrap();
+        let (sessions, tokens) = auth.leap(at(0).unix_s, at(10).unix_s, forward);
         assert_eq!((sessions.len(), tokens.len()), (1, 1));
         let later = Now {
             mono: at(20).mono,

@@ -105,7 +105,8 @@ impl Core {
             lease.bound_unix_s = lease.bound_unix_s.saturating_add_signed(by_s);
             self.note(now);
         }
-        self.people_leap(start_s, last.unix_s + 1, by_s);
+        let unsigned = |at_s: i64| u64::try_from(at_s).unwrap_or(0);
+        self.people_leap(unsigned(noted_s), unsigned(noted_until_s), by_s);
     }
 
     pub(super) fn timed(&mut self, now: Now, message: FromTimed) {

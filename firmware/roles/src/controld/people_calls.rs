@@ -285,7 +285,7 @@ impl Core {
     }
 
     /// What was noted of people since the start follows a leap of the clock.
-    pub(super) fn people_leap(&mut self, from_s: u64, to_s: u64, by_s: u64) {
+    pub(super) fn people_leap(&mut self, from_s: u64, to_s: u64, by_s: i64) {
         let (sessions, tokens) = self.auth.leap(from_s, to_s, by_s);
         for row in sessions {
             self.stored("moving a session's times", |store| store.put_session(&row));
