@@ -287,6 +287,22 @@ impl Server {
         config: ServerConfig,
         bindings: impl IntoIterator<Item = Binding>,
     ) -> Result<(), ConfigError> {
+        // What was given back while these bindings were on their way stays given back: the disk
+        // hears of it, or has heard of it, after it told them.
+        let released: Vec<Binding> = self
+            .bindings()
+            .filter(|binding| binding.state == BindingState::Released)
+            .cloned()
+            .collect();
+        let bindings = bindings.into_iter().map(|binding| {
+            let mut known = released.iter();
+            let same = known.find(|known| {
+                known.address == binding.address
+                    && known.mac == binding.mac
+                    && known.client_id == binding.client_id
+            });
+            same.cloned().unwrap_or(binding)
+        });
         let mut next = Self::new(now, config, bindings)?;
         // Tokens are never used twice: an answer about an old one must not count for a new one.
         next.next_token = self.next_token;
