@@ -334,6 +334,10 @@ impl Router {
         if self.controld.busy() {
             return Some("controld waits for the disk".to_owned());
         }
+        let addresses = self.kernel.state.addresses.iter();
+        if addresses.filter(|a| a.link.as_str() == BRIDGE).count() > 1 {
+            return Some("the house still moves to another network".to_owned());
+        }
         if !core.is_settled() {
             return Some("the kernel does not hold what is desired".to_owned());
         }
