@@ -50,6 +50,20 @@ need_rust() {
     command -v cargo >/dev/null || fail "looking for cargo" "install Rust: https://rustup.rs, or apt-get install cargo-web rustc-web"
 }
 
+# schemathesis_at VERSION: the judge of the interface, in an environment of Python's own that is
+# kept beside the other caches; prints its path.
+schemathesis_at() {
+    local home=$cache/schemathesis-$1
+    if [ ! -e "$home/whole" ]; then
+        say "installing schemathesis $1 into $home"
+        rm -rf "$home"
+        python3 -m venv "$home" && "$home/bin/pip" install --quiet "schemathesis==$1" >&2 ||
+            fail "installing schemathesis" "check that pip reaches a package index"
+        touch "$home/whole"
+    fi
+    echo "$home/bin/schemathesis"
+}
+
 # accelerator: prints kvm when a probe boot proves that it works, else tcg.
 # A /dev/kvm that accepts a machine and never runs it exists in the wild.
 accelerator() {

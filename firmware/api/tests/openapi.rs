@@ -119,7 +119,7 @@ fn document() -> Value {
     paths.insert("/api/events".to_owned(), json!({ "get": events() }));
     let mut components = schemas.take_definitions(true);
     components.insert("Problem".to_owned(), problem());
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Lintel",
@@ -136,7 +136,24 @@ fn document() -> Value {
             "responses": refusals(),
             "schemas": components,
         },
-    })
+    });
+    flatten_tuples(&mut document);
+    document
+}
+
+/// A pair is told as a list of two that holds either kind: few readers of today know
+/// `prefixItems`, and some stumble over it.
+fn flatten_tuples(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if let Some(kinds) = map.remove("prefixItems") {
+                map.insert("items".to_owned(), json!({ "anyOf": kinds }));
+            }
+            map.values_mut().for_each(flatten_tuples);
+        }
+        Value::Array(list) => list.iter_mut().for_each(flatten_tuples),
+        _ => {}
+    }
 }
 
 fn operation(method: &Method, schemas: &mut SchemaGenerator) -> Value {
@@ -207,7 +224,7 @@ fn body(method: &Method) -> Value {
             let mut schema = kind(param.kind, false);
             if !param.required {
                 schema["type"] = json!([schema["type"], "null"]);
-                if let Some(words) = schema["enum"].as_array_mut() {
+                if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
                     words.push(Value::Null);
                 }
             }

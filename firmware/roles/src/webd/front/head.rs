@@ -46,8 +46,11 @@ impl RequestHead {
     }
 }
 
-/// Methods that any resource here has.
-pub const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+/// Methods that any resource here has, and those that none has: the application tells which a
+/// path does take (RFC 9110 section 15.5.6), while a word that is no method is not implemented.
+pub const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
+];
 
 /// Fields that the application sees. Each may come once: a second one is somebody's attempt to
 /// be read in two ways.
