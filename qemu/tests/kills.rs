@@ -190,12 +190,12 @@ fn whoever_is_killed_the_household_goes_on() {
     for role in ROLES {
         for left in (0..TRIES).rev() {
             let quiet = gaps(watch_for_a_while());
-            let window = step(&format!("{role} is killed and comes back"), || {
+            let (window, ready_ms) = step(&format!("{role} is killed and comes back"), || {
                 kill(street.machine(), role)
             });
             let gaps = gaps(window);
             println!("{:<10}{}", "nobody", cells(&quiet));
-            println!("{role:<10}{}", cells(&gaps));
+            println!("{role:<10}{}   ready after {ready_ms} ms", cells(&gaps));
             let mut pairs = gaps.iter().zip(&quiet);
             if pairs.all(|(gap, quiet)| *gap < GAP_MS_MAX + quiet) {
                 break;
@@ -224,15 +224,16 @@ fn go_first() {
     let _ = renice.stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
-/// Kills the role and waits until it serves again; gives the time that was watched.
-fn kill(machine: &mut Machine, role: &str) -> (u128, u128) {
+/// Kills the role and waits until it serves again; gives the time that was watched, and how long
+/// it took until the role said that it is ready, as the serial line tells.
+fn kill(machine: &mut Machine, role: &str) -> ((u128, u128), u128) {
     machine.forget();
     let begun = unix_ms();
     machine.type_line(&format!("test kill {role}"));
-    machine.line(&format!("SIGKILL to {role}"), SOON);
-    machine.line(&format!("{role} is ready"), SOON);
+    let killed = machine.line(&format!("SIGKILL to {role}"), SOON);
+    let ready = machine.line(&format!("{role} is ready"), SOON);
     let (_, end) = watch_for_a_while();
-    (begun, end)
+    ((begun, end), ready.saturating_sub(killed).as_millis())
 }
 
 fn cells(values: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
