@@ -15,7 +15,7 @@ mod version;
 mod write;
 
 pub use parse::UnknownWord;
-pub use problem::Problem;
+pub use problem::{Problem, nearest};
 pub use schema::json_schema;
 pub use version::{ConfigVersion, OtherVersion, VERSION};
 

@@ -99,6 +99,12 @@ fn all_tests(filter: Option<&str>) -> ExitCode {
             "json_is_printed_for_failures_too",
             json_is_printed_for_failures_too,
         ),
+        ("setup_judges_each_answer", setup_judges_each_answer),
+        (
+            "setup_changes_nothing_before_the_end",
+            setup_changes_nothing_before_the_end,
+        ),
+        ("monitor_shows_what_happens", monitor_shows_what_happens),
     ];
     let threads: Vec<_> = tests
         .iter()
@@ -332,8 +338,6 @@ fn fish_completes() {
 
 fn tables_fit_the_terminal() {
     let house = House::start();
-    let socket = house.socket();
-    let path = house.dir.with_lintel();
     let reason = "a reason that is long enough to need more room than such a terminal has";
     let file = house.file(&format!("{CONFIG}# changed\n"));
     assert_eq!(
@@ -343,11 +347,7 @@ fn tables_fit_the_terminal() {
         0
     );
     for columns in [24, 60, 100] {
-        let env = [
-            ("PATH", path.as_str()),
-            ("LINTEL_SOCKET", socket.to_str().unwrap()),
-        ];
-        let mut pty = Pty::start(columns, &["lintel", "config", "revisions"], &env);
+        let mut pty = house.pty(columns, &["lintel", "config", "revisions"]);
         let shown = pty.expect("REVISION") + &pty.expect("terminal has");
         let lines = shown.lines().map(|line| line.chars().count());
         assert!(
@@ -425,17 +425,8 @@ fn a_batch_stops_or_goes_on() {
 
 fn the_shell_is_a_shell() {
     let house = House::start();
-    let socket = house.socket();
-    let path = house.dir.with_lintel();
     let state = house.dir.0.join("state");
-    let env = [
-        ("PATH", path.as_str()),
-        ("LINTEL_SOCKET", socket.to_str().unwrap()),
-        // The CLI starts itself for each command, so it must begin as one.
-        ("LINTEL_TEST_CLI", "1"),
-        ("XDG_STATE_HOME", state.to_str().unwrap()),
-    ];
-    let mut pty = Pty::start(100, &["lintel", "shell"], &env);
+    let mut pty = house.pty(100, &["lintel", "shell"]);
     pty.expect("attic> ");
     pty.send("serv\tstat\t\r");
     pty.expect("controld  ready");
@@ -480,6 +471,105 @@ fn json_is_printed_for_failures_too() {
     assert_eq!((code, &away["type"]), (1, &"unreachable".into()), "{away}");
     let (code, wrong) = problem(&["logs", "nobody", "--json"]);
     assert_eq!((code, &wrong["status"]), (2, &422.into()), "{wrong}");
+}
+
+fn setup_judges_each_answer() {
+    let house = House::start();
+    let mut pty = house.pty(80, &["lintel", "setup"]);
+    pty.expect("password: ");
+    pty.send("short\r");
+    pty.expect("too short");
+    for second in ["other long words", "long enough words"] {
+        pty.expect("password: ");
+        pty.send("long enough words\r");
+        pty.expect("once more: ");
+        pty.send(&format!("{second}\r"));
+    }
+    let seen = pty.expect("name [attic] ");
+    assert!(!seen.contains("enough"), "a password is not echoed: {seen}");
+    // A wrong answer, an explanation, a right answer.
+    for (prompt, answer, then) in [
+        ("", "two words", "no host name"),
+        ("name [attic] ", "?", "reached as attic.lan"),
+        ("name [attic] ", "cellar", "internet?"),
+        ("none [dhcp] ", "pppoe", "write \"dhcp\" or \"none\""),
+        ("none [dhcp] ", "none", "household's network?"),
+        ("[192.168.1.1/24] ", "192.168.1.0", "first or last address"),
+        ("[192.168.1.1/24] ", "10.9.8.1", "time from?"),
+        (
+            "[pool.ntp.org] ",
+            "192.0.2.999",
+            "neither an address nor a name",
+        ),
+        (
+            "[pool.ntp.org] ",
+            "192.0.2.1, ntp.example.net",
+            "what would happen",
+        ),
+        ("Do it? [yes] ", "perhaps", "write yes or no"),
+        ("Do it? [yes] ", "", "The password is set."),
+    ] {
+        pty.expect(prompt);
+        pty.send(&format!("{answer}\r"));
+        pty.expect(then);
+    }
+    pty.expect("https://10.9.8.1.");
+    assert_eq!(pty.end(), 0);
+    let shown = house.cli(&["--json", "config", "show"]).out;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let config = &shown["config"];
+    assert_eq!(shown["reason"], "lintel setup");
+    assert_eq!(config["system"]["hostname"], "cellar");
+    assert_eq!(config["wan"]["kind"], "none");
+    // What was not asked about stays.
+    assert_eq!(config["wan"]["port"], "eth9");
+    assert_eq!(config["lan"]["address"], "10.9.8.1/24");
+    assert_eq!(config["ntp"]["servers"][0], "192.0.2.1");
+    assert_eq!(config["ntp"]["pools"][0], "ntp.example.net");
+    let auth: Value = serde_json::from_str(&house.cli(&["--json", "auth", "status"]).out).unwrap();
+    assert_eq!(auth["claimed"], true);
+}
+
+fn setup_changes_nothing_before_the_end() {
+    let house = House::start();
+    let password = "long enough words\nlong enough words\n";
+    let wrong = "a b\n".repeat(30);
+    for (answers, code) in [
+        (String::new(), 1),
+        (format!("{password}cellar\n"), 1),
+        (format!("{password}{wrong}"), 2),
+        (format!("{password}cellar\n\n\n\nno\n"), 1),
+    ] {
+        let out = house.cli_with(&["setup"], &answers);
+        assert_eq!(out.code, code, "{}", out.err);
+        assert!(out.err.contains("Nothing was changed"), "{}", out.err);
+        assert_eq!(house.cli(&["config", "show"]).out, CONFIG);
+        let auth = house.cli(&["--json", "auth", "status"]).out;
+        let auth: Value = serde_json::from_str(&auth).unwrap();
+        assert_eq!(auth["claimed"], false);
+    }
+}
+
+fn monitor_shows_what_happens() {
+    let house = House::start();
+    let mut pty = house.pty(90, &["lintel", "monitor", "--every", "1"]);
+    pty.expect("revision 1 by run");
+    let file = house.file(&format!("{CONFIG}# watched\n"));
+    assert_eq!(house.cli(&["config", "apply", &file]).code, 0);
+    pty.expect("revision 2 by");
+    pty.expect("q ends");
+    pty.send("q");
+    assert_eq!(pty.end(), 0);
+    let away = cli(&house.dir.0.join("nothing.sock"), &["monitor"]);
+    assert_eq!(away.code, 1, "{}", away.err);
+
+    // For programs: a line each time, until the reader has enough.
+    let script = "lintel --json monitor --every 1 | head -n 2";
+    let mut pty = house.pty(90, &["sh", "-c", script]);
+    for _ in 0..2 {
+        pty.expect("\"revision\":2");
+    }
+    assert_eq!(pty.end(), 0);
 }
 
 struct Out {
@@ -588,6 +678,20 @@ impl House {
 
     fn cli_with(&self, args: &[&str], input: &str) -> Out {
         cli_with(&self.socket(), args, input)
+    }
+
+    /// A command in a terminal, with `lintel` on the search path.
+    fn pty(&self, columns: u16, command: &[&str]) -> Pty {
+        let (socket, state) = (self.socket(), self.dir.0.join("state"));
+        let env = [
+            ("PATH", self.dir.with_lintel()),
+            ("LINTEL_SOCKET", socket.to_str().unwrap().to_owned()),
+            // The CLI starts itself for each command, so it must begin as one.
+            ("LINTEL_TEST_CLI", "1".to_owned()),
+            ("XDG_STATE_HOME", state.to_str().unwrap().to_owned()),
+        ];
+        let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+        Pty::start(columns, command, &env)
     }
 
     /// controld's process number, as the box itself says it.

@@ -13,6 +13,9 @@ mod ioctl {
     nix::ioctl_read_bad!(window_size, libc::TIOCGWINSZ, libc::winsize);
 }
 
+/// What Ctrl-D sends: there is no more.
+pub const END: u8 = 0x04;
+
 /// Columns and lines of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
@@ -74,7 +77,8 @@ impl Keys {
         Self { before }
     }
 
-    /// The next octet pressed within `wait`; `None` when there was none or never will be.
+    /// The next octet pressed within `wait`, [`END`] when the terminal is gone; `None` when
+    /// nothing was pressed, or standard input is no terminal.
     pub fn next(&mut self, wait: Duration) -> Option<u8> {
         let mut stdin = io::stdin();
         if self.before.is_none() {
@@ -83,9 +87,15 @@ impl Keys {
         }
         let wait = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-        let ready = poll(&mut fds, wait).unwrap_or(0);
-        let mut octet = [0];
-        (ready > 0 && stdin.read(&mut octet).unwrap_or(0) == 1).then_some(octet[0])
+        if poll(&mut fds, wait).unwrap_or(0) == 0 {
+            return None;
+        }
+        let mut octet = [END];
+        // A terminal that went away reads as its end for ever.
+        match stdin.read(&mut octet) {
+            Ok(1) => Some(octet[0]),
+            _ => Some(END),
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl fmt::Display for Problem {
 }
 
 /// The known word that a mistyped one most likely means: at most a third of its letters differ.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
         .map(|candidate| (distance(word, candidate), *candidate))

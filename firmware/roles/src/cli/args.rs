@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use lexopt::Arg;
 use lintel_api::types::CONFIG_BYTES_MAX;
 use lintel_api::{Method, MethodId, ParamKind};
+use lintel_model::config::nearest;
 use serde_json::{Map, Value, json};
 
 use super::client::Target;
 use super::commands::{self, Command};
+use super::complete;
 use super::http::Host;
 
 /// Where the box listens.
@@ -36,6 +38,8 @@ pub(super) enum Topic {
     All,
     Method(&'static Method),
     Command(&'static Command),
+    /// The methods whose names begin with these words.
+    Group(Vec<String>),
 }
 
 /// One call.
@@ -53,8 +57,8 @@ pub(super) struct Invocation {
 /// The arguments are wrong.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UsageError {
-    #[error("there is no command {0:?}")]
-    Unknown(String),
+    #[error("there is no command {words:?}{hint}")]
+    Unknown { words: String, hint: String },
     #[error("{0}")]
     Option(#[from] lexopt::Error),
     #[error("{name}: {hint}")]
@@ -93,11 +97,15 @@ pub(super) fn parse(args: &[OsString]) -> Result<Parsed, UsageError> {
         });
     }
     let Some((method, taken)) = lintel_api::by_words(&words) else {
-        return match words.first() {
-            _ if globals.help => Ok(Parsed::Help(Topic::All)),
-            None if rest.is_empty() => Ok(Parsed::Help(Topic::All)),
-            None => Err(UsageError::Unknown(texts.join(" "))),
-            Some(_) => Err(UsageError::Unknown(words.join(" "))),
+        let known = known_start(&words);
+        return match globals.help {
+            _ if rest.is_empty() => Ok(Parsed::Help(Topic::All)),
+            true if known == words.len() && known > 0 => {
+                let words = words.into_iter().map(str::to_owned).collect();
+                Ok(Parsed::Help(Topic::Group(words)))
+            }
+            true if words.is_empty() => Ok(Parsed::Help(Topic::All)),
+            _ => Err(unknown(&texts, &words, known)),
         };
     };
     if globals.help {
@@ -118,6 +126,33 @@ pub(super) fn parse(args: &[OsString]) -> Result<Parsed, UsageError> {
         file: builder.file,
         follow: builder.follow,
     })))
+}
+
+/// How many words, from the first, are the start of a command.
+fn known_start(words: &[&str]) -> usize {
+    let known = |end: &usize| !complete::next(words.get(..*end).unwrap_or_default()).is_empty();
+    (0..=words.len()).rev().find(known).unwrap_or(0)
+}
+
+/// What was most likely meant, else what may stand there.
+fn unknown(texts: &[&str], words: &[&str], known: usize) -> UsageError {
+    let next = complete::next(words.get(..known).unwrap_or_default());
+    let next: Vec<&str> = next.iter().map(String::as_str).collect();
+    let start = words.get(..known).unwrap_or_default();
+    let near = words.get(known).and_then(|word| nearest(word, &next));
+    let hint = match near {
+        Some(near) => {
+            let meant = [start, &[near]].concat().join(" ");
+            format!(": did you mean {meant:?}?")
+        }
+        None if known > 0 => format!(": {} goes on with {}", start.join(" "), next.join(", ")),
+        None => String::new(),
+    };
+    let words = if words.is_empty() { texts } else { words };
+    UsageError::Unknown {
+        words: words.join(" "),
+        hint,
+    }
 }
 
 /// The words after `completion words --`, as the scripts of the shells ask.
@@ -455,7 +490,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        assert!(error("frobnicate").contains("frobnicate"));
+        assert_eq!(error("frobnicate"), "there is no command \"frobnicate\"");
+        assert!(error("statsu").ends_with(": did you mean \"status\"?"));
+        assert!(error("config aply x.toml").contains("did you mean \"config apply\"?"));
+        assert!(error("dns").contains(": dns goes on with flush, records, statistics"));
+        assert!(error("dns frob").contains(": dns goes on with flush, records"));
+        assert!(error("dns frob --help").contains(": dns goes on with flush, records"));
+        assert!(error("--colour").contains("--colour"));
         assert!(error("services restart").contains("name"));
         assert!(error("services restart dnsd webd").contains("too many"));
         assert!(error("logs -n many").contains("whole number"));
@@ -472,7 +513,13 @@ mod tests {
 
     #[test]
     fn help_is_there_without_and_with_a_command() {
-        for line in ["--help", "help", "config apply --help"] {
+        for line in [
+            "--help",
+            "help",
+            "config apply --help",
+            "help config",
+            "shell --help",
+        ] {
             let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             assert!(matches!(parse(&args), Ok(Parsed::Help(_))), "{line}");
         }

@@ -19,6 +19,8 @@ pub(super) struct Command {
 pub(super) enum CommandId {
     Batch,
     Completion,
+    Monitor,
+    Setup,
     Shell,
 }
 
@@ -33,6 +35,37 @@ pub(super) struct CommandOption {
 
 /// All of them.
 pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        id: CommandId::Setup,
+        name: "setup",
+        usage: "",
+        summary: "Questions that lead to a first configuration",
+        help: "\
+It asks for a password, the box's name, the way to the internet, the box's
+address and where the time comes from; judges each answer at once, shows what
+would happen, and changes nothing before the last yes.
+Exit status: 0 done; 1 ended before, or the box refused; 2 too many wrong
+answers.
+",
+        options: &[],
+        words: &[],
+    },
+    Command {
+        id: CommandId::Monitor,
+        name: "monitor",
+        usage: "[--every SECONDS]",
+        summary: "The box at a glance, kept up to date, with its newest log lines",
+        help: "\
+q, Escape or Ctrl-C ends it. Into a file or a pipe it writes one look after the
+other; with --json each is the status on one line, as the REST API has it.
+",
+        options: &[CommandOption {
+            name: "--every",
+            value: "SECONDS",
+            summary: "how often to look (default 2)",
+        }],
+        words: &[],
+    },
     Command {
         id: CommandId::Shell,
         name: "shell",

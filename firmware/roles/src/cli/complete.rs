@@ -95,6 +95,13 @@ pub(super) fn candidates(line: &[&str]) -> Candidates {
     found
 }
 
+/// The words that may follow these in the name of a command.
+pub(super) fn next(words: &[&str]) -> Vec<String> {
+    let mut found = Candidates::default();
+    next_words(&mut found, words);
+    found.words.into_keys().collect()
+}
+
 /// The line's words that are no options nor the values of such.
 fn plain_words<'w>(line: &[&'w str]) -> Vec<&'w str> {
     let mut words = Vec::new();

@@ -1,6 +1,6 @@
 //! Help, from the table.
 
-use lintel_api::{METHODS, Method, ParamKind};
+use lintel_api::{METHODS, Method, MethodId, Param, ParamKind};
 
 use super::args::Topic;
 use super::commands::{COMMANDS, Command, CommandOption, GLOBAL_OPTIONS};
@@ -12,7 +12,31 @@ pub(super) fn text(topic: &Topic) -> String {
         Topic::All => all(),
         Topic::Method(method) => one(method),
         Topic::Command(command) => own(command),
+        Topic::Group(words) => group(words),
     }
+}
+
+fn group(words: &[String]) -> String {
+    let start = words.join(" ") + " ";
+    let methods = METHODS
+        .iter()
+        .filter(|method| method.name.replace('.', " ").starts_with(&start));
+    list(methods) + "\nCOMMAND --help tells a command's parameters.\n"
+}
+
+fn list<'m>(methods: impl Iterator<Item = &'m Method>) -> String {
+    let methods: Vec<&Method> = methods.collect();
+    let words = |method: &Method| method.name.replace('.', " ");
+    let width = methods.iter().map(|m| words(m).len()).max().unwrap_or(0);
+    let line = |method: &Method| {
+        let alias = match method.aliases {
+            [] => String::new(),
+            aliases => format!(" (also: {})", aliases.join(", ")),
+        };
+        let line = format!("  {:width$}  {}{alias}", words(method), method.summary);
+        wrap(&line, width + 4)
+    };
+    methods.into_iter().map(line).collect()
 }
 
 fn all() -> String {
@@ -22,21 +46,13 @@ fn all() -> String {
          \x20      lintel run [ROLE] --config FILE --data DIR\n\n\
          commands:\n",
     );
-    let words = |method: &Method| method.name.replace('.', " ");
-    let width = METHODS.iter().map(|m| words(m).len()).max().unwrap_or(0);
+    let width = COMMANDS.iter().map(|c| c.name.len()).max().unwrap_or(0);
     for command in COMMANDS {
         let line = format!("  {:width$}  {}", command.name, command.summary);
         text.push_str(&wrap(&line, width + 4));
     }
     text.push('\n');
-    for method in METHODS {
-        let alias = match method.aliases {
-            [] => String::new(),
-            aliases => format!(" (also: {})", aliases.join(", ")),
-        };
-        let line = format!("  {:width$}  {}{alias}", words(method), method.summary);
-        text.push_str(&wrap(&line, width + 4));
-    }
+    text.push_str(&list(METHODS.iter()));
     text.push_str("\noptions, wherever they stand:\n");
     text.push_str(&options(GLOBAL_OPTIONS));
     text.push_str(
@@ -85,9 +101,20 @@ fn one(method: &Method) -> String {
     }
     text.push('\n');
     text.push_str(&wrap(&usage, 14));
-    for param in method.params {
-        let line = format!("  {:10}  {}", param.name, param.summary);
-        text.push_str(&wrap(&line, 14));
+    let spelling = |param: &Param| match (param.name, param.required) {
+        ("toml", _) => "FILE".to_owned(),
+        (name, true) => name.to_uppercase(),
+        (name, false) => format!("--{}", name.replace('_', "-")),
+    };
+    // A file takes the place of a tree in JSON, which only programs write.
+    let params = method.params.iter().filter(|param| param.name != "config");
+    let width = params.clone().map(|p| spelling(p).len()).max().unwrap_or(0);
+    for param in params {
+        let line = format!("  {:width$}  {}", spelling(param), param.summary);
+        text.push_str(&wrap(&line, width + 4));
+    }
+    if method.id == MethodId::LogsServices {
+        text.push_str("  --follow, -f  go on with new lines as they come\n");
     }
     text.push_str(&format!(
         "\nover HTTP: {} {}\n",

@@ -10,6 +10,8 @@ mod commands;
 mod complete;
 mod help;
 mod http;
+mod monitor;
+mod setup;
 mod shell;
 mod show;
 mod text;
@@ -69,6 +71,8 @@ fn own(id: CommandId, rest: &[OsString], globals: &Globals) -> ExitCode {
     match id {
         CommandId::Batch => batch::run(rest, globals),
         CommandId::Completion => completion(rest),
+        CommandId::Monitor => monitor::run(rest, globals),
+        CommandId::Setup => setup::run(rest, globals),
         CommandId::Shell => shell::run(rest, globals),
     }
 }

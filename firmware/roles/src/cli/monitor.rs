@@ -1,0 +1,233 @@
+//! `lintel monitor`: the box at a glance, again and again.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lexopt::Arg;
+use lintel_api::types::{LogEntry, Status};
+use lintel_api::{Method, MethodId};
+use lintel_rt::terminal::{self, Keys};
+use serde_json::{Value, json};
+use unicode_width::UnicodeWidthChar;
+
+use super::args::Globals;
+use super::client::Client;
+use super::commands::CommandId;
+use super::text::clean_lines;
+use super::{Failure, mutter, show, wrong_use};
+
+/// Between two looks, unless told otherwise.
+const EVERY: Duration = Duration::from_secs(2);
+/// Shortest and longest that may be told, seconds: the box has better things to do, and a day
+/// later nobody looks.
+const EVERY_S: std::ops::RangeInclusive<u64> = 1..=86_400;
+/// How soon a key is heard.
+const KEY_WAIT: Duration = Duration::from_millis(200);
+/// Most log lines asked for; no terminal has more.
+const LOG_LINES_MAX: u32 = 100;
+
+pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
+    let every = match read(rest) {
+        Ok(every) => every,
+        Err(reason) => return wrong_use(CommandId::Monitor, &reason),
+    };
+    let mut watch = Watch {
+        globals,
+        client: None,
+    };
+    // The first look says in plain words why there is none.
+    let first = match watch.look() {
+        Ok(look) => look,
+        Err(failure) => {
+            mutter(&failure.text(None));
+            return ExitCode::from(failure.exit());
+        }
+    };
+    if globals.json || !stdout().is_terminal() {
+        return lines(&mut watch, first, every);
+    }
+    let screen = Screen::open();
+    let mut keys = Keys::one_by_one();
+    screen.draw(&page(&first));
+    loop {
+        let mut waited = Duration::ZERO;
+        while waited < every {
+            match keys.next(KEY_WAIT) {
+                // q, Escape, Ctrl-C and the end.
+                Some(b'q' | b'Q' | 0x1b | 0x03 | terminal::END) => return ExitCode::SUCCESS,
+                Some(_) => break,
+                None => waited += KEY_WAIT,
+            }
+        }
+        let text = match watch.look() {
+            Ok(look) => page(&look),
+            Err(failure) => format!("{}\nTrying again; q ends.\n", failure.text(None)),
+        };
+        screen.draw(&text);
+    }
+}
+
+/// For programs: the status as one line of JSON each time.
+fn lines(watch: &mut Watch<'_>, first: Look, every: Duration) -> ExitCode {
+    let mut look = first;
+    loop {
+        let text = if watch.globals.json {
+            format!("{}\n", look.status)
+        } else {
+            page(&look) + "\n"
+        };
+        let mut stdout = stdout();
+        let written = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
+        if written.is_err() {
+            // A reader that closed the pipe has what it wanted.
+            return ExitCode::SUCCESS;
+        }
+        std::thread::sleep(every);
+        look = match watch.look() {
+            Ok(look) => look,
+            Err(failure) => {
+                mutter(&failure.text(None));
+                return ExitCode::from(failure.exit());
+            }
+        };
+    }
+}
+
+/// What the box said.
+struct Look {
+    status: Value,
+    logs: Vec<LogEntry>,
+}
+
+struct Watch<'g> {
+    globals: &'g Globals,
+    client: Option<Client>,
+}
+
+impl Watch<'_> {
+    fn look(&mut self) -> Result<Look, Failure> {
+        let status = self.call(MethodId::Status, &json!({}))?;
+        let params = json!({"name": "all", "lines": LOG_LINES_MAX});
+        let logs = match self.globals.json {
+            true => Value::Null,
+            false => self.call(MethodId::LogsServices, &params)?,
+        };
+        Ok(Look {
+            status,
+            logs: serde_json::from_value(logs).unwrap_or_default(),
+        })
+    }
+
+    fn call(&mut self, id: MethodId, params: &Value) -> Result<Value, Failure> {
+        #[expect(
+            clippy::expect_used,
+            reason = "a test of the table finds each id's row"
+        )]
+        let method: &Method = lintel_api::by_id(id).expect("every id has its row");
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => Client::connect(&self.globals.target).map_err(Failure::Unreachable)?,
+        };
+        let answer = client.call(method, params).map_err(Failure::Unreachable)?;
+        self.client = Some(client);
+        answer.map_err(Failure::Refused)
+    }
+}
+
+/// The status, then as many of the newest log lines as there is room for.
+fn page(look: &Look) -> String {
+    let known = serde_json::from_value::<Status>(look.status.clone()).is_ok();
+    let mut text = match known {
+        true => show::text(MethodId::Status, &look.status, &Value::Null),
+        false => format!("{:#}\n", look.status),
+    };
+    let size = terminal::size(stdout());
+    let rows = size.map_or(usize::MAX, |size| size.rows);
+    let room = rows.saturating_sub(text.lines().count() + 3);
+    if size.is_some() && room > 0 && !look.logs.is_empty() {
+        text.push('\n');
+        let newest = look.logs.len().saturating_sub(room);
+        text.extend(look.logs.iter().skip(newest).map(show::log_line));
+    }
+    text
+}
+
+/// The terminal's other screen, until dropped: what stood there before comes back.
+struct Screen;
+
+impl Screen {
+    fn open() -> Self {
+        Self::write("\x1b[?1049h\x1b[?25l");
+        Self
+    }
+
+    /// Shows a text from the top, cut to the size of the screen; the last line says how to end.
+    fn draw(&self, text: &str) {
+        let size = terminal::size(stdout());
+        let (columns, rows) = size.map_or((80, 24), |size| (size.columns, size.rows));
+        let clean = clean_lines(text);
+        let lines = clean.lines().take(rows.saturating_sub(1));
+        let mut all = String::from("\x1b[H");
+        for line in lines {
+            all.push_str(cut(line, columns));
+            all.push_str("\x1b[K\r\n");
+        }
+        all.push_str("\x1b[J");
+        all.push_str(&format!("\x1b[{rows};1H"));
+        all.push_str(cut("q ends, any other key looks at once", columns));
+        Self::write(&all);
+    }
+
+    fn write(text: &str) {
+        let mut stdout = stdout();
+        // Nobody is left to see it when the terminal is gone.
+        let _ = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        Self::write("\x1b[?25h\x1b[?1049l");
+    }
+}
+
+/// As much of a line as there are columns.
+fn cut(line: &str, columns: usize) -> &str {
+    let mut width = 0;
+    for (at, c) in line.char_indices() {
+        width += c.width().unwrap_or(0);
+        if width > columns {
+            return &line[..at];
+        }
+    }
+    line
+}
+
+fn read(rest: &[OsString]) -> Result<Duration, String> {
+    let mut every = EVERY;
+    let mut parser = lexopt::Parser::from_args(rest);
+    while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
+        match arg {
+            Arg::Long("every") => {
+                let text = parser.value().map_err(|error| error.to_string())?;
+                let seconds = text.to_string_lossy().parse::<u64>().ok();
+                let seconds = seconds.filter(|seconds| EVERY_S.contains(seconds));
+                every = seconds.map(Duration::from_secs).ok_or_else(|| {
+                    format!(
+                        "--every wants a whole number of seconds from {} to {}",
+                        EVERY_S.start(),
+                        EVERY_S.end()
+                    )
+                })?;
+            }
+            arg => return Err(arg.unexpected().to_string()),
+        }
+    }
+    Ok(every)
+}

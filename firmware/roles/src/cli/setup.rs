@@ -1,0 +1,343 @@
+//! `lintel setup`: questions that lead to a first configuration.
+//!
+//! Each answer is judged as it comes, by the rules of the configuration. Nothing on the box
+//! changes before the last question is answered with yes.
+
+use std::ffi::OsString;
+use std::io::{BufRead, IsTerminal, stdin};
+use std::process::ExitCode;
+
+use lintel_api::types::{AuthStatus, ConfigApplied, ConfigShown, PASSWORD_CHARS_MIN};
+use lintel_api::{Method, MethodId};
+use lintel_model::config::{Config, TimeServer};
+use lintel_rt::terminal::Keys;
+use serde_json::{Value, json};
+
+use super::args::Globals;
+use super::client::Client;
+use super::commands::CommandId;
+use super::text::wrap;
+use super::{EXIT_USAGE, Failure, complain, mutter, say, show, wrong_use};
+
+/// Most wrong answers to one question: a program that talks to us ends.
+const TRIES_MAX: usize = 20;
+
+pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
+    if let [word, ..] = rest {
+        let reason = format!("{:?} is one word too many", word.to_string_lossy());
+        return wrong_use(CommandId::Setup, &reason);
+    }
+    match Setup::begin(globals).and_then(|mut setup| setup.ask_all()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(End::Stopped(why)) => {
+            complain(&format!("{why} Nothing was changed."));
+            ExitCode::FAILURE
+        }
+        Err(End::TooMany) => {
+            complain("too many wrong answers. Nothing was changed.");
+            ExitCode::from(EXIT_USAGE)
+        }
+        Err(End::Failed(failure)) => {
+            mutter(&failure.text(None));
+            ExitCode::from(failure.exit())
+        }
+    }
+}
+
+/// Why the questions ended early.
+enum End {
+    Stopped(&'static str),
+    TooMany,
+    Failed(Failure),
+}
+
+struct Setup {
+    client: Client,
+    /// Whether the box has an owner already.
+    claimed: bool,
+    config: Config,
+}
+
+impl Setup {
+    fn begin(globals: &Globals) -> Result<Self, End> {
+        let client = Client::connect(&globals.target);
+        let client = client.map_err(|error| End::Failed(Failure::Unreachable(error)))?;
+        let mut setup = Self {
+            client,
+            claimed: false,
+            config: Config::default(),
+        };
+        let status: AuthStatus = setup.typed(MethodId::AuthStatus, &json!({}))?;
+        if status.data_failed {
+            return Err(End::Stopped(
+                "the box cannot store anything: its storage failed. lintel status says more.",
+            ));
+        }
+        setup.claimed = status.claimed;
+        let shown: ConfigShown = setup.typed(MethodId::ConfigShow, &json!({}))?;
+        // What no longer loads is no start; the questions then begin with the defaults.
+        setup.config = Config::from_json(&shown.config).unwrap_or_default();
+        Ok(setup)
+    }
+
+    fn ask_all(&mut self) -> Result<(), End> {
+        say(&wrap(
+            "A few questions about this box. Enter takes what stands in brackets, ? explains, \
+             Ctrl-C ends all and changes nothing.",
+            0,
+        ));
+        let password = match self.claimed {
+            true => None,
+            false => Some(new_password()?),
+        };
+        self.ask(&HOSTNAME)?;
+        self.ask(&WAN_KIND)?;
+        self.ask(&LAN_ADDRESS)?;
+        self.ask(&TIME)?;
+
+        let toml = self.config.to_toml();
+        let params = json!({"toml": toml, "dry_run": true});
+        let plan = self.call(MethodId::ConfigApply, &params)?;
+        say("\nThis is what would happen:\n");
+        say(&show::text(MethodId::ConfigApply, &plan, &params));
+        if !yes("\nDo it? [yes] ", true)? {
+            return Err(End::Stopped("as you wish."));
+        }
+        if let Some(password) = password {
+            self.call(MethodId::AuthSetup, &json!({"password": password}))?;
+            say("The password is set.\n");
+        }
+        let params = json!({"toml": toml, "reason": "lintel setup"});
+        let applied = self.call(MethodId::ConfigApply, &params)?;
+        say(&show::text(MethodId::ConfigApply, &applied, &params));
+        let waits = serde_json::from_value::<ConfigApplied>(applied)
+            .is_ok_and(|applied| applied.confirm.is_some());
+        if waits && yes("Keep it? [yes] ", true)? {
+            let kept = self.call(MethodId::ConfigConfirm, &json!({}))?;
+            say(&show::text(MethodId::ConfigConfirm, &kept, &json!({})));
+        }
+        let address = self.config.lan.address.addr();
+        say(&wrap(
+            &format!("The box's pages are at https://{address}."),
+            0,
+        ));
+        Ok(())
+    }
+
+    /// Asks until the answer fits into the configuration.
+    fn ask(&mut self, question: &Question) -> Result<(), End> {
+        say(&format!("\n{}\n", question.title));
+        let current = (question.current)(&self.config);
+        for _ in 0..TRIES_MAX {
+            let answer = line(&format!("{} [{current}] ", question.prompt))?;
+            let answer = match answer.as_str() {
+                "" => return Ok(()),
+                "?" => {
+                    say(&wrap(question.help, 0));
+                    continue;
+                }
+                answer => answer,
+            };
+            match self.with(question, answer) {
+                Ok(config) => {
+                    self.config = config;
+                    return Ok(());
+                }
+                Err(problems) => say(&problems),
+            }
+        }
+        Err(End::TooMany)
+    }
+
+    /// The configuration with an answer in it; else what is wrong with it, for the terminal.
+    fn with(&self, question: &Question, answer: &str) -> Result<Config, String> {
+        let mut tree = serde_json::to_value(&self.config).unwrap_or_default();
+        (question.put)(&mut tree, answer);
+        let read = Config::from_json(&tree);
+        let pool = |path: &str| path.starts_with("dhcp.pool");
+        if let Err(problems) = &read
+            && problems.iter().all(|problem| pool(&problem.path))
+        {
+            // The range of the old network: without one the box takes the usual of the new.
+            tree["dhcp"]["pool"] = Value::Null;
+            if let Ok(config) = Config::from_json(&tree) {
+                say("The range of addresses to give moves along.\n");
+                return Ok(config);
+            }
+        }
+        read.map_err(|problems| {
+            let told = problems.iter().map(|problem| {
+                let hint = match problem.hint.as_str() {
+                    "" => String::new(),
+                    hint => format!(" ({hint})"),
+                };
+                let place = match problem.path.starts_with(question.path) {
+                    true => String::new(),
+                    false => format!("{}: ", problem.path),
+                };
+                wrap(&format!("  {place}{}{hint}", problem.reason), 2)
+            });
+            told.collect()
+        })
+    }
+
+    fn call(&mut self, id: MethodId, params: &Value) -> Result<Value, End> {
+        #[expect(
+            clippy::expect_used,
+            reason = "a test of the table finds each id's row"
+        )]
+        let method: &Method = lintel_api::by_id(id).expect("every id has its row");
+        let reply = self.client.call(method, params);
+        let answer = reply.map_err(|error| End::Failed(Failure::Unreachable(error)))?;
+        answer.map_err(|problem| End::Failed(Failure::Refused(problem)))
+    }
+
+    fn typed<T: serde::de::DeserializeOwned>(
+        &mut self,
+        id: MethodId,
+        params: &Value,
+    ) -> Result<T, End> {
+        let value = self.call(id, params)?;
+        serde_json::from_value(value).map_err(|error| {
+            End::Failed(Failure::Unreachable(super::client::ClientError::Json(
+                error,
+            )))
+        })
+    }
+}
+
+/// A question about a part of the configuration.
+struct Question {
+    title: &'static str,
+    prompt: &'static str,
+    help: &'static str,
+    /// Where problems with the answer are told.
+    path: &'static str,
+    current: fn(&Config) -> String,
+    put: fn(&mut Value, &str),
+}
+
+const HOSTNAME: Question = Question {
+    title: "What is the box called? It answers to this name in the household.",
+    prompt: "name",
+    help: "One word of letters, digits and hyphens. With the domain \"lan\" a box called \
+           \"attic\" is reached as attic.lan.",
+    path: "system.hostname",
+    current: |config| config.system.hostname.to_string(),
+    put: |tree, answer| tree["system"]["hostname"] = json!(answer),
+};
+
+const WAN_KIND: Question = Question {
+    title: "How does the box get into the internet?",
+    prompt: "dhcp or none",
+    help: "dhcp: a modem or the provider gives the box its address; this is most common. \
+           none: the box serves the household alone, without internet.",
+    path: "wan.kind",
+    current: |config| {
+        let tree = serde_json::to_value(config.wan.kind).unwrap_or_default();
+        tree.as_str().unwrap_or_default().to_owned()
+    },
+    put: |tree, answer| tree["wan"]["kind"] = json!(answer.to_ascii_lowercase()),
+};
+
+const LAN_ADDRESS: Question = Question {
+    title: "Which address does the box have in the household's network?",
+    prompt: "address/length",
+    help: "An address of a private network and the network's length. 192.168.1.1/24 has room \
+           for some 250 devices. Choose another network than your modem's or your workplace's.",
+    path: "lan.address",
+    current: |config| config.lan.address.to_string(),
+    put: |tree, answer| {
+        let answer = match answer.contains('/') {
+            true => answer.to_owned(),
+            false => format!("{answer}/24"),
+        };
+        tree["lan"]["address"] = json!(answer);
+    },
+};
+
+const TIME: Question = Question {
+    title: "Where does the box get the time from?",
+    prompt: "servers",
+    help: "Names or addresses of time servers, with blanks between. pool.ntp.org is run by \
+           volunteers all over the world. Those that the provider names are asked too.",
+    path: "ntp",
+    current: |config| {
+        let all = config.ntp.servers.iter().chain(&config.ntp.pools);
+        let names: Vec<String> = all.map(ToString::to_string).collect();
+        names.join(" ")
+    },
+    put: |tree, answer| {
+        // A name may stand for many servers; an address is one. What is neither is left for
+        // the configuration's rules to refuse.
+        let name = |word: &&str| matches!(word.parse(), Ok(TimeServer::Name(..)));
+        let words = answer.split([' ', ',']).filter(|word| !word.is_empty());
+        let (pools, servers): (Vec<&str>, Vec<&str>) = words.partition(name);
+        tree["ntp"]["pools"] = json!(pools);
+        tree["ntp"]["servers"] = json!(servers);
+    },
+};
+
+fn new_password() -> Result<String, End> {
+    say(&wrap(
+        &format!(
+            "\nA password for the box's pages, of at least {PASSWORD_CHARS_MIN} characters. A few \
+             words in a row are good and easy to remember."
+        ),
+        0,
+    ));
+    for _ in 0..TRIES_MAX {
+        let first = unseen("password: ")?;
+        if first.chars().count() < PASSWORD_CHARS_MIN {
+            say(&format!(
+                "  that is too short: at least {PASSWORD_CHARS_MIN} characters\n"
+            ));
+            continue;
+        }
+        if unseen("once more: ")? == first {
+            return Ok(first);
+        }
+        say("  the two differ: write it twice the same\n");
+    }
+    Err(End::TooMany)
+}
+
+fn yes(prompt: &str, default: bool) -> Result<bool, End> {
+    for _ in 0..TRIES_MAX {
+        match line(prompt)?.to_ascii_lowercase().as_str() {
+            "" => return Ok(default),
+            "y" | "yes" => return Ok(true),
+            "n" | "no" => return Ok(false),
+            _ => say("  write yes or no\n"),
+        }
+    }
+    Err(End::TooMany)
+}
+
+fn unseen(prompt: &str) -> Result<String, End> {
+    say(prompt);
+    let terminal = stdin().is_terminal();
+    let keys = terminal.then(Keys::unseen);
+    let answer = read_line();
+    drop(keys);
+    if terminal {
+        say("\n");
+    }
+    answer.map(|line| line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn line(prompt: &str) -> Result<String, End> {
+    say(prompt);
+    read_line().map(|line| line.trim().to_owned())
+}
+
+fn read_line() -> Result<String, End> {
+    let mut line = String::new();
+    match stdin().lock().read_line(&mut line) {
+        Ok(1..) => Ok(line),
+        _ => {
+            say("\n");
+            Err(End::Stopped("there was no answer."))
+        }
+    }
+}
