@@ -196,3 +196,41 @@ fn a_change_is_planned_compared_and_undone_from_the_command_line() {
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(said.contains("no such revision"), "{said}");
 }
+
+#[test]
+fn a_plan_says_what_the_kernel_would_hear_and_whom_it_cuts() {
+    let home = home();
+    let router = &home.street.router;
+    let plan = |name: &str, text: &str| {
+        let file = home.dir.write(name, text);
+        router.cli_json(&["config", "plan", file.to_str().unwrap(), "--messages"])
+    };
+    is_online(home.host());
+    let record = "[[dns.records]]\nname = \"nas\"\ntype = \"A\"\nvalue = \"192.168.1.5\"\n";
+    let quiet = plan("record.toml", &format!("{CONFIG}{record}"));
+    assert_eq!(quiet["plan"], json!([]));
+    assert_eq!(quiet["flows"]["cut"], 0);
+    assert!(quiet["flows"]["tracked"].as_u64().unwrap() > 0, "{quiet}");
+
+    let off = plan(
+        "off.toml",
+        "[wan]\nport = \"wan0\"\nkind = \"none\"\n[run]\n",
+    );
+    let named = off["flows"]["named"].to_string();
+    assert!(off["flows"]["cut"].as_u64().unwrap() > 0, "{off}");
+    assert!(named.contains("port 80"), "{named}");
+    let steps = off["plan"].as_array().unwrap().iter();
+    let messages = steps.filter_map(|step| step["kernel"]["messages"].as_array());
+    let kinds: Vec<&str> = messages
+        .flatten()
+        .filter_map(|message| message["kind"].as_str())
+        .collect();
+    for kind in ["RTM_DELROUTE", "RTM_DELADDR"] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+    // It was only said.
+    is_online(home.host());
+    let file = home.dir.write("again.toml", &format!("{CONFIG}{record}"));
+    let text = router.cli_ok(&["config", "plan", file.to_str().unwrap()]);
+    assert!(text.contains("0 connections affected"), "{text}");
+}

@@ -257,7 +257,17 @@ pub const METHODS: &[Method] = &[
         changes: false,
         verb: Verb::Post,
         path: "/api/config/plan",
-        params: &[TOML, CONFIG],
+        params: &[
+            TOML,
+            CONFIG,
+            param(
+                "messages",
+                ParamKind::Flag,
+                Place::Query,
+                false,
+                "show each step's netlink messages",
+            ),
+        ],
         refuses: &[409, 422],
     },
     Method {

@@ -9,6 +9,7 @@ use lintel_model::config::change::Change;
 use lintel_model::facts::{DataState, Notice};
 use lintel_model::lease::{BindingState, WanLease};
 use lintel_model::observed::{ForeignObject, LinkStatus};
+use lintel_model::preview::{FlowsCut, StepPreview};
 use lintel_model::step::Hazard;
 use lintel_model::{HostName, Ipv4Net, LinkName, MacAddr, RoleName};
 use serde::{Deserialize, Serialize};
@@ -427,6 +428,9 @@ pub struct ConfigParams {
     /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,
+    /// `config.plan`: show each step's netlink messages.
+    #[serde(default)]
+    pub messages: bool,
     /// Take the change back after so many seconds unless it is confirmed; without this, only a
     /// change that may cut its author off is, after [`CONFIRM_S_DEFAULT`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -455,6 +459,9 @@ pub struct ConfigApplied {
     pub changes: Vec<Change>,
     /// What the kernel is told, in order.
     pub plan: Vec<PlannedStep>,
+    /// Live connections that it cuts; absent when the kernel could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<FlowsCut>,
     /// How it went: `planned` (dry run), `applied`, `waiting` (netd is not there or slow),
     /// `reverted` (a step failed, or it was not confirmed; the revision before is in force).
     pub outcome: String,
@@ -476,6 +483,9 @@ pub struct PlannedStep {
     pub reason: String,
     /// What it may cut.
     pub hazard: Hazard,
+    /// What the kernel is told; only where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<StepPreview>,
 }
 
 /// `config.confirm`.

@@ -2,6 +2,7 @@
 
 use lintel_model::desired::SocketSpec;
 use lintel_model::observed::ObservedState;
+use lintel_model::preview::Preview;
 use lintel_model::step::Plan;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,13 @@ pub enum ToNetd {
         /// Repeated in `Applied`.
         id: u64,
         /// What to do.
+        plan: Plan,
+    },
+    /// Say what these steps would send and cut, and do nothing.
+    Preview {
+        /// Repeated in `Previewed`.
+        id: u64,
+        /// What might be done.
         plan: Plan,
     },
 }
@@ -40,6 +48,13 @@ pub enum FromNetd {
         error: Option<StepError>,
         /// Messages that changed the kernel, counted where they were sent.
         kernel_writes: u64,
+    },
+    /// What a plan would do.
+    Previewed {
+        /// From `Preview`.
+        id: u64,
+        /// What was found.
+        preview: Preview,
     },
 }
 

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod names;
 pub mod nft;
 pub mod observed;
+pub mod preview;
 pub mod role;
 pub mod services;
 pub mod step;

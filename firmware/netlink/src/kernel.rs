@@ -4,6 +4,7 @@
 //! link, a route's destination, metric and table. Steps are not undone here: a plan that fails ends,
 //! and the planner makes a new one from a fresh look.
 
+use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -13,14 +14,17 @@ use lintel_model::nft::{
     Transaction, Verdict,
 };
 use lintel_model::observed::{ForeignObject, ObservedState};
+use lintel_model::preview::{MessagePreview, StepPreview};
 use lintel_model::step::Action;
+use lintel_wire::ct::FlowRepr;
+use lintel_wire::nl::{Message, Messages};
 use neli::consts::socket::NlFamily;
 
 use crate::error::{NetlinkError, Refusal};
 use crate::nft::{self, EncodeError};
 use crate::route::{self, LinkChange};
 use crate::socket::Socket;
-use crate::{packet, sysctl};
+use crate::{flows, packet, sysctl};
 
 /// Why a step was not done. Its text is meant for the log and for `StepError`.
 #[derive(Debug, thiserror::Error)]
@@ -176,42 +180,61 @@ impl Kernel {
             }
             action => {
                 self.writes += 1;
-                self.change_network(action)?;
+                change_network(&mut self.route, action)?;
             }
         }
         Ok(Effect::Done)
     }
 
-    fn change_network(&mut self, action: &Action) -> Result<(), NetlinkError> {
-        let socket = &mut self.route;
-        match action {
-            Action::CreateBridge { name, mac } => route::create_bridge(socket, name, *mac),
-            Action::DeleteLink { name } => route::delete_link(socket, name),
-            Action::SetLink {
-                name,
-                up,
-                master,
-                mtu,
-                mac,
-            } => {
-                let change = LinkChange {
-                    up: *up,
-                    master: master.as_ref().map(Option::as_ref),
-                    mtu: *mtu,
-                    mac: *mac,
-                };
-                route::set_link(socket, name, &change)
+    /// What a step would send, without sending it.
+    pub fn preview(&mut self, action: &Action) -> StepPreview {
+        let writes = self.writes;
+        let generation = self.generation;
+        let (failure, sent) = match action {
+            Action::OpenSocket(spec) => {
+                return note(format!("A packet socket is opened on {}.", spec.link));
             }
-            Action::AddAddress(spec) => route::add_address(socket, spec),
-            Action::DeleteAddress(spec) => route::delete_address(socket, spec),
-            Action::ReplaceRoute(spec) => route::replace_route(socket, spec),
-            Action::DeleteRoute(spec) => route::delete_route(socket, spec),
-            // `execute` does these itself.
-            Action::Nft(_)
-            | Action::OpenSocket(_)
-            | Action::CloseSocket(_)
-            | Action::SetSysctl(_) => Ok(()),
+            Action::CloseSocket(spec) => {
+                return note(format!("The packet socket on {} is closed.", spec.link));
+            }
+            Action::SetSysctl(spec) => {
+                return note(format!("/proc/sys/{} = {}", spec.path, spec.value));
+            }
+            Action::Nft(transaction) => {
+                match nft::encode(self.nft.writer(), generation, transaction) {
+                    Ok(batch) => {
+                        let (sent, bytes) = self.nft.recording(|nft| nft.batch(batch.writer()));
+                        (sent.err().map(StepFailure::from), bytes)
+                    }
+                    Err(error) => (Some(error.into()), Vec::new()),
+                }
+            }
+            action => {
+                let recorded = self.route.recording(|route| change_network(route, action));
+                (recorded.0.err().map(StepFailure::from), recorded.1)
+            }
+        };
+        self.writes = writes;
+        self.generation = generation;
+        let name = match action {
+            Action::Nft(_) => lintel_wire::nft::kind_name,
+            _ => lintel_wire::rtnl::kind_name,
+        };
+        let messages = Messages::new(&sent).map(|message| shown(&message, name(message.kind)));
+        StepPreview {
+            messages: messages.collect(),
+            omitted: 0,
+            note: failure
+                .map(|failure| format!("Not known before the steps before it are done: {failure}")),
         }
+    }
+
+    /// Every flow that the kernel tracks.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn flows(&mut self) -> Result<Vec<FlowRepr>, NetlinkError> {
+        flows::observe(&mut self.nft)
     }
 
     /// Closes the box when it has no table of ours yet: nothing comes in or through until the
@@ -257,6 +280,58 @@ impl Kernel {
             index,
             fd,
         })
+    }
+}
+
+fn change_network(socket: &mut Socket, action: &Action) -> Result<(), NetlinkError> {
+    match action {
+        Action::CreateBridge { name, mac } => route::create_bridge(socket, name, *mac),
+        Action::DeleteLink { name } => route::delete_link(socket, name),
+        Action::SetLink {
+            name,
+            up,
+            master,
+            mtu,
+            mac,
+        } => {
+            let change = LinkChange {
+                up: *up,
+                master: master.as_ref().map(Option::as_ref),
+                mtu: *mtu,
+                mac: *mac,
+            };
+            route::set_link(socket, name, &change)
+        }
+        Action::AddAddress(spec) => route::add_address(socket, spec),
+        Action::DeleteAddress(spec) => route::delete_address(socket, spec),
+        Action::ReplaceRoute(spec) => route::replace_route(socket, spec),
+        Action::DeleteRoute(spec) => route::delete_route(socket, spec),
+        // `execute` does these itself.
+        Action::Nft(_) | Action::OpenSocket(_) | Action::CloseSocket(_) | Action::SetSysctl(_) => {
+            Ok(())
+        }
+    }
+}
+
+/// A step that says nothing by netlink.
+fn note(note: String) -> StepPreview {
+    StepPreview {
+        note: Some(note),
+        ..StepPreview::default()
+    }
+}
+
+fn shown(message: &Message<'_>, kind: &str) -> MessagePreview {
+    let mut payload = String::with_capacity(2 * message.payload.len());
+    for octet in message.payload {
+        // Writing into a text does not fail.
+        let _ = write!(payload, "{octet:02x}");
+    }
+    MessagePreview {
+        kind: kind.to_owned(),
+        number: message.kind,
+        flags: message.flags,
+        payload,
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Socket {
     inner: NlSocket,
     seq_next: u32,
     datagram: Vec<u8>,
+    /// What would have been sent to change something, while that is only recorded.
+    recorded: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Socket {
@@ -66,6 +68,7 @@ impl Socket {
             inner,
             seq_next: 1,
             datagram: vec![0; DATAGRAM_BYTES_MAX],
+            recorded: None,
         };
         force_or_ask(
             &socket,
@@ -90,11 +93,31 @@ impl Socket {
         Writer::new(self.seq_next)
     }
 
+    /// Runs `work` with requests and batches written down instead of sent, as if the kernel had
+    /// agreed; looks at the kernel are still taken. Returns the messages one behind the other.
+    pub fn recording<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> (T, Vec<u8>) {
+        self.recorded = Some(Vec::new());
+        let result = work(self);
+        (result, self.recorded.take().unwrap_or_default())
+    }
+
+    /// Whether it was only recorded.
+    fn record(&mut self, w: &Writer) -> Result<bool, NetlinkError> {
+        let Some(recorded) = &mut self.recorded else {
+            return Ok(false);
+        };
+        recorded.extend_from_slice(w.finish()?);
+        Ok(true)
+    }
+
     /// Sends one request that carries `NLM_F_ACK` and waits for its acknowledgement.
     ///
     /// # Errors
     /// [`NetlinkError::Refused`] about `subject` when the kernel says no.
     pub fn request(&mut self, w: &Writer, subject: &str) -> Result<(), NetlinkError> {
+        if self.record(w)? {
+            return Ok(());
+        }
         let first = self.send(w)?;
         let mut answer = None;
         while let Some(len) = self.receive()? {
@@ -143,6 +166,9 @@ impl Socket {
     /// [`NetlinkError::Socket`]; more errors than the receive buffer holds are cut, never lost as a
     /// whole.
     pub fn batch(&mut self, w: &Writer) -> Result<BTreeMap<u32, Ack>, NetlinkError> {
+        if self.record(w)? {
+            return Ok(BTreeMap::new());
+        }
         self.send(w)?;
         let mut errors = BTreeMap::new();
         loop {

@@ -18,6 +18,7 @@
 //! value of its arguments.
 
 pub mod converge;
+mod cuts;
 mod diff;
 pub mod fake;
 mod notice;
@@ -31,5 +32,6 @@ mod sysctls;
 mod wan;
 
 pub use converge::Converge;
+pub use cuts::Cuts;
 pub use diff::diff;
 pub use resolve::resolve;

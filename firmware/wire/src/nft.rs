@@ -51,6 +51,26 @@ pub mod msg {
     pub const GETGEN: u16 = SUBSYSTEM | 16;
 }
 
+/// The kernel's name of a type that changes something, and of a batch's ends.
+#[must_use]
+pub const fn kind_name(kind: u16) -> &'static str {
+    match kind {
+        BATCH_BEGIN => "NFNL_MSG_BATCH_BEGIN",
+        BATCH_END => "NFNL_MSG_BATCH_END",
+        msg::NEWTABLE => "NFT_MSG_NEWTABLE",
+        msg::DELTABLE => "NFT_MSG_DELTABLE",
+        msg::NEWCHAIN => "NFT_MSG_NEWCHAIN",
+        msg::DELCHAIN => "NFT_MSG_DELCHAIN",
+        msg::NEWRULE => "NFT_MSG_NEWRULE",
+        msg::DELRULE => "NFT_MSG_DELRULE",
+        msg::NEWSET => "NFT_MSG_NEWSET",
+        msg::DELSET => "NFT_MSG_DELSET",
+        msg::NEWSETELEM => "NFT_MSG_NEWSETELEM",
+        msg::DELSETELEM => "NFT_MSG_DELSETELEM",
+        _ => "NFT_MSG",
+    }
+}
+
 /// `struct nfgenmsg`; `res_id` is big-endian and names the subsystem in batch markers.
 #[must_use]
 pub fn nfgenmsg(family: u8, res_id: u16) -> [u8; NFGENMSG_LEN] {

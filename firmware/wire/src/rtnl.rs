@@ -34,6 +34,21 @@ pub mod msg {
     pub const GETNEIGH: u16 = 30;
 }
 
+/// The kernel's name of a type that changes something.
+#[must_use]
+pub const fn kind_name(kind: u16) -> &'static str {
+    match kind {
+        msg::NEWLINK => "RTM_NEWLINK",
+        msg::DELLINK => "RTM_DELLINK",
+        msg::SETLINK => "RTM_SETLINK",
+        msg::NEWADDR => "RTM_NEWADDR",
+        msg::DELADDR => "RTM_DELADDR",
+        msg::NEWROUTE => "RTM_NEWROUTE",
+        msg::DELROUTE => "RTM_DELROUTE",
+        _ => "RTM",
+    }
+}
+
 /// `RTNLGRP_*`: multicast groups of changes.
 #[expect(missing_docs, reason = "the names are the kernel's")]
 pub mod group {

@@ -10,6 +10,7 @@ use lintel_model::clock::{ClockReport, TimeSource};
 use lintel_model::config::change::Change;
 use lintel_model::facts::{DataState, Notice, Severity};
 use lintel_model::lease::BindingState;
+use lintel_model::preview::{FlowsCut, StepPreview};
 use lintel_model::step::Hazard;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -402,6 +403,42 @@ fn changes(list: &[Change]) -> String {
         .collect()
 }
 
+/// What the kernel is told in one step.
+fn told(step: &StepPreview) -> String {
+    let mut text = String::new();
+    for message in &step.messages {
+        let line = format!(
+            "     {} flags {:#x} {}\n",
+            clean(&message.kind),
+            message.flags,
+            clean(&message.payload)
+        );
+        text.push_str(&line);
+    }
+    if step.omitted > 0 {
+        text.push_str(&format!("     and {} more messages\n", step.omitted));
+    }
+    if let Some(note) = &step.note {
+        text.push_str(&format!("     {}\n", clean(note)));
+    }
+    text
+}
+
+fn cut(flows: &FlowsCut) -> String {
+    let mut text = format!(
+        "{} connections affected, of {}.\n",
+        flows.cut, flows.tracked
+    );
+    for name in &flows.named {
+        text.push_str(&wrap(&format!("     {}", clean(name)), 7));
+    }
+    let named = u64::try_from(flows.named.len()).unwrap_or(u64::MAX);
+    if flows.cut > named {
+        text.push_str(&format!("     and {} more\n", flows.cut - named));
+    }
+    text
+}
+
 fn applied(answer: &ConfigApplied) -> String {
     let mut text = changes(&answer.changes);
     if answer.plan.is_empty() {
@@ -413,8 +450,14 @@ fn applied(answer: &ConfigApplied) -> String {
             Hazard::CutsFlows => " (cuts connections)",
             Hazard::CutsManagement => " (cuts the way to the box)",
         };
-        let step = format!("{:3}. {}{hazard}", n + 1, clean(&step.reason));
-        text.push_str(&wrap(&step, 5));
+        let line = format!("{:3}. {}{hazard}", n + 1, clean(&step.reason));
+        text.push_str(&wrap(&line, 5));
+        if let Some(kernel) = &step.kernel {
+            text.push_str(&told(kernel));
+        }
+    }
+    if let Some(flows) = &answer.flows {
+        text.push_str(&cut(flows));
     }
     text.push_str(&notices(&answer.notices));
     let revision = answer.revision.unwrap_or(0);

@@ -115,9 +115,10 @@ impl Core {
                 Ok(params) => self.config_commit(now, waiter, caller, params),
                 Err(problem) => Outcome::Now(Err(problem)),
             },
-            MethodId::ConfigPlan => read(params)
-                .and_then(|params| self.config_plan(caller, params))
-                .into(),
+            MethodId::ConfigPlan => match read(params) {
+                Ok(params) => self.config_plan(now, waiter, caller, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
             MethodId::ConfigConfirm => match read::<ConfirmParams>(params) {
                 Ok(params) => {
                     self.config_confirm(now, caller, params.revision, params.token.as_deref())

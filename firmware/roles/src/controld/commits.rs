@@ -4,23 +4,41 @@
 //! holds, store the revision, make it the one in force, and answer when the kernel holds it. A
 //! dry run stops before the store.
 
+use embassy_time::{Duration, Instant};
 use lintel_api::types::{ConfigApplied, ConfigParams, PendingConfirm, PlannedStep, RollbackParams};
 use lintel_ipc::call::{Caller, Origin, Problem};
+use lintel_ipc::netd::ToNetd;
 use lintel_model::RoleName;
 use lintel_model::config::Config;
 use lintel_model::config::change::{changes, undo};
 use lintel_model::facts::{DataState, Facts, NoticeCode};
+use lintel_model::preview::Preview;
 use lintel_model::services::Resolved;
+use lintel_model::step::Plan;
 use lintel_store::{RevisionDraft, RevisionState};
 
 use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem};
 use super::config_calls::invalid;
 use super::confirm::may_cut_off;
-use super::core::{APPLY_WAIT, Core, Now, PendingApply, Waiter};
+use super::core::{APPLY_WAIT, Core, Now, Output, PendingApply, Waiter};
 use super::startup::{self, Active};
+
+/// Plans that wait for netd at a time: each holds an answer, and one caller needs one.
+const PREVIEWS_MAX: usize = 8;
+/// How long a plan waits for netd; dumping 65,536 flows takes 0.1 s.
+const PREVIEW_WAIT: Duration = Duration::from_secs(3);
 
 /// Longest reason kept, characters.
 const REASON_CHARS_MAX: usize = 200;
+
+/// A plan that waits for what netd says of it.
+#[derive(Debug)]
+pub(super) struct PendingPreview {
+    waiter: Waiter,
+    answer: ConfigApplied,
+    messages: bool,
+    pub(super) until: Instant,
+}
 
 /// A change that somebody wants.
 struct Wish {
@@ -32,16 +50,66 @@ struct Wish {
 }
 
 impl Core {
-    /// `config.plan`.
+    /// `config.plan`. The kernel is asked what it would be told and whom that cuts; without an
+    /// answer in time the plan comes without.
     pub(super) fn config_plan(
-        &self,
+        &mut self,
+        now: Now,
+        waiter: Waiter,
         caller: &Caller,
         params: ConfigParams,
-    ) -> Result<ConfigApplied, Problem> {
-        let confirm_s = params.confirm_s;
-        let (_, config) = self.read_config(params)?;
-        let (plan, _) = self.preview(caller, &config, confirm_s)?;
-        Ok(plan)
+    ) -> Outcome {
+        let (confirm_s, messages) = (params.confirm_s, params.messages);
+        let read = self.read_config(params);
+        let shown = read.and_then(|(_, config)| {
+            let plan = self.plan_of(&config);
+            let (answer, _) = self.preview(caller, &config, confirm_s)?;
+            Ok((answer, plan))
+        });
+        let (answer, plan) = match shown {
+            Ok(shown) => shown,
+            Err(problem) => return Outcome::Now(Err(problem)),
+        };
+        if !self.up.contains(&RoleName::Netd) || self.previews.len() >= PREVIEWS_MAX {
+            return Ok(answer).into();
+        }
+        self.preview_id += 1;
+        let id = self.preview_id;
+        let waiting = PendingPreview {
+            waiter,
+            answer,
+            messages,
+            until: now.mono + PREVIEW_WAIT,
+        };
+        self.previews.insert(id, waiting);
+        self.say(Output::Netd(ToNetd::Preview { id, plan }));
+        Outcome::Later
+    }
+
+    /// netd's answer.
+    pub(super) fn previewed(&mut self, id: u64, preview: Preview) {
+        let Some(mut waiting) = self.previews.remove(&id) else {
+            return;
+        };
+        waiting.answer.flows = preview.flows;
+        if waiting.messages {
+            let steps = waiting.answer.plan.iter_mut();
+            for (step, shown) in steps.zip(preview.steps) {
+                step.kernel = Some(shown);
+            }
+        }
+        self.reply_value(waiting.waiter, &waiting.answer);
+    }
+
+    /// Answers those for whom netd is too slow, or gone.
+    pub(super) fn end_previews(&mut self, until: Instant) {
+        let over = self
+            .previews
+            .extract_if(.., |_, waiting| waiting.until <= until);
+        let over: Vec<_> = over.map(|(_, waiting)| waiting).collect();
+        for waiting in over {
+            self.reply_value(waiting.waiter, &waiting.answer);
+        }
     }
 
     /// `config.apply` and `config.commit`.
@@ -272,12 +340,8 @@ impl Core {
         caller: &Caller,
         config: &Config,
         confirm_s: Option<u32>,
-    ) -> Result<(ConfigApplied, Option<embassy_time::Duration>), Problem> {
-        let facts = Facts {
-            leaving: self.leaving_with(config),
-            ..self.facts.clone()
-        };
-        let wish = lintel_plan::resolve(config, &facts);
+    ) -> Result<(ConfigApplied, Option<Duration>), Problem> {
+        let wish = lintel_plan::resolve(config, &self.facts_with(config));
         let plan = self.planned(&wish);
         let hazards: Vec<_> = plan.iter().map(|step| step.hazard).collect();
         let may_cut = may_cut_off(&self.resolved, &wish, &hazards);
@@ -290,6 +354,7 @@ impl Core {
             committed: false,
             changes: differs,
             plan,
+            flows: None,
             outcome: "planned".to_owned(),
             confirm: wait.map(|wait| PendingConfirm {
                 seconds_left: u32::try_from(wait.as_secs()).unwrap_or(u32::MAX),
@@ -303,6 +368,20 @@ impl Core {
         Ok((answer, wait))
     }
 
+    fn plan_of(&self, config: &Config) -> Plan {
+        let wish = lintel_plan::resolve(config, &self.facts_with(config));
+        let observed = self.observed.as_ref();
+        observed.map_or_else(Plan::default, |seen| lintel_plan::diff(&wish.kernel, seen))
+    }
+
+    /// The facts as they are when this configuration is taken.
+    fn facts_with(&self, config: &Config) -> Facts {
+        Facts {
+            leaving: self.leaving_with(config),
+            ..self.facts.clone()
+        }
+    }
+
     /// What the kernel would be told; nothing while it has not been looked at.
     fn planned(&self, wish: &Resolved) -> Vec<PlannedStep> {
         let Some(observed) = &self.observed else {
@@ -313,6 +392,7 @@ impl Core {
             .map(|step| PlannedStep {
                 reason: step.reason,
                 hazard: step.hazard,
+                kernel: None,
             })
             .collect()
     }

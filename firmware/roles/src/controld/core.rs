@@ -34,6 +34,7 @@ use lintel_proto::rng::Rng;
 use lintel_store::{RevisionState, Store, StoreError, TlsRow};
 
 use super::auth::Auth;
+use super::commits::PendingPreview;
 use super::confirm::Window;
 use super::startup::{self, Active};
 
@@ -212,6 +213,9 @@ pub struct Core {
     pub(super) kernel_writes: u64,
     pub(super) step_error: Option<String>,
     pub(super) pending_apply: Option<PendingApply>,
+    /// Plans that wait for what netd says of them, by number.
+    pub(super) previews: BTreeMap<u64, PendingPreview>,
+    pub(super) preview_id: u64,
     /// A revision that waits to be confirmed.
     pub(super) window: Option<Window>,
     /// When a network that was left may be let go.
@@ -330,6 +334,8 @@ impl Core {
             kernel_writes: 0,
             step_error: None,
             pending_apply: None,
+            previews: BTreeMap::new(),
+            preview_id: 0,
             window: None,
             leaving_due: Some(now.mono),
             sysctls_asked: Vec::new(),
@@ -457,6 +463,7 @@ impl Core {
         if due(self.leaving_due) {
             self.let_go(now);
         }
+        self.end_previews(now.mono);
         self.expire_init_uses(now);
         if let Some(pending) = &mut self.pending_apply
             && !pending.replied
@@ -476,6 +483,7 @@ impl Core {
     /// When [`Self::handle_timeout`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         let init = self.init_uses.values().map(|(_, until)| *until).min();
+        let preview = self.previews.values().map(|waiting| waiting.until).min();
         let apply = self.pending_apply.as_ref().filter(|p| !p.replied);
         [
             self.held_until,
@@ -490,6 +498,7 @@ impl Core {
             self.snapshot_at,
             self.window.as_ref().map(|window| window.until),
             self.leaving_due,
+            preview,
             init,
             apply.map(|pending| pending.deadline),
         ]
@@ -561,6 +570,7 @@ impl Core {
         match role {
             RoleName::Netd => {
                 self.converge.handle_lost();
+                self.end_previews(Instant::MAX);
                 self.held_until = None;
                 self.held_back = false;
             }
@@ -592,6 +602,7 @@ impl Core {
                 self.held_back = false;
                 self.converge.handle_observed(now.mono, *observed);
             }
+            FromNetd::Previewed { id, preview } => self.previewed(id, preview),
             FromNetd::Applied {
                 id,
                 done,

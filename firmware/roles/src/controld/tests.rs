@@ -27,6 +27,7 @@ use lintel_model::board::BoardSpec;
 use lintel_model::desired::SysctlSpec;
 use lintel_model::facts::DataState;
 use lintel_model::observed::ObservedState;
+use lintel_model::preview::{FlowsCut, Preview, StepPreview};
 use lintel_model::{MacAddr, RoleName};
 use lintel_plan::fake::{FakeKernel, port};
 use lintel_proto::rng::Rng;
@@ -229,6 +230,15 @@ impl Bench {
                     self.core.handle(now, Input::Netd(applied));
                     let look = self.look();
                     self.core.handle(now, Input::Netd(FromNetd::Observed(look)));
+                }
+                Output::Netd(ToNetd::Preview { id, plan }) => {
+                    let steps = plan.steps.iter().map(|_| StepPreview::default());
+                    let preview = Preview {
+                        steps: steps.collect(),
+                        flows: Some(FlowsCut::default()),
+                    };
+                    let previewed = FromNetd::Previewed { id, preview };
+                    self.core.handle(now, Input::Netd(previewed));
                 }
                 Output::Wand(message) => self.wan.push(message),
                 Output::Dhcpd(message) => self.dhcp.push(message),

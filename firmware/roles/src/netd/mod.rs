@@ -6,6 +6,7 @@
 //! roles is opened again by the next plan, since the look no longer shows it.
 
 mod hand_over;
+mod preview;
 #[cfg(test)]
 mod tests;
 
@@ -187,6 +188,10 @@ impl Netd {
                     sysctls.truncate(SYSCTLS_MAX);
                     self.sysctls = sysctls;
                     self.look(Tell::Always);
+                }
+                ToNetd::Preview { id, plan } => {
+                    let preview = preview::of(&mut self.kernel, &plan, self.told.as_ref());
+                    self.tell(&FromNetd::Previewed { id, preview });
                 }
                 ToNetd::Apply { id, plan } => {
                     let applied = self.apply(id, &plan);

@@ -86,6 +86,8 @@ impl Router {
                 self.netd.sysctls = sysctls;
                 self.netd_looks(out, true);
             }
+            // Nobody on this street asks what would be.
+            ToNetd::Preview { .. } => {}
             ToNetd::Apply { id, plan } => {
                 self.netd.work = Some(Work { id, plan, done: 0 });
                 let life = self.netd.lives;
