@@ -166,6 +166,10 @@ impl Owner {
         until_some("the box is at its new address", SOON, || {
             self.ask(BOX, &[], "/api/config")
         });
+        // What moves its author waits for this, and a cut would take it back.
+        until_some("the move is confirmed", SOON, || {
+            self.ask(BOX, &["-d", "{}"], "/api/config/confirm")
+        });
     }
 
     /// What the box keeps is what was promised.
