@@ -33,6 +33,9 @@ pub struct Chores {
     /// /data is mounted here and is good.
     pub data_dir: Option<std::path::PathBuf>,
     feed_at: Option<Instant>,
+    /// A write to /data was refused as on a read-only file system. After an error ext4 takes no
+    /// writes, and Linux 6.1.192 does not show that in the mount's flags.
+    pub refused: bool,
     keep_clock_at: Option<Instant>,
     check_data_at: Option<Instant>,
 }
@@ -86,8 +89,10 @@ impl Chores {
             && let Err(error) = data::keep_clock(&dir, Clock.unix_s())
         {
             log::warn!("the time could not be kept: {error}");
+            self.refused |= error.kind() == std::io::ErrorKind::ReadOnlyFilesystem;
         }
-        if due(&mut self.check_data_at, CHECK_DATA_EVERY) && data::is_read_only(&dir) {
+        let refused = std::mem::take(&mut self.refused);
+        if refused || due(&mut self.check_data_at, CHECK_DATA_EVERY) && data::is_read_only(&dir) {
             self.data_dir = None;
             return Some(DataState::Failed {
                 reason: "the file system of /data found an error and takes no more writes"

@@ -241,6 +241,10 @@ impl Shell {
     }
 
     fn do_chores(&mut self, now: Instant) {
+        let due = self.setup.files.as_ref().and_then(LogFiles::timeout);
+        if due.is_some_and(|at| at <= now) {
+            self.flush_files();
+        }
         if let Some(state) = self.setup.chores.run(now) {
             log::error!("/data changed its state: {state:?}");
             self.setup.start.data = state.clone();
@@ -248,16 +252,14 @@ impl Shell {
                 self.send(role, &FromInit::Data(state.clone()), Vec::new());
             }
         }
-        let due = self.setup.files.as_ref().and_then(LogFiles::timeout);
-        if due.is_some_and(|at| at <= now) {
-            self.flush_files();
-        }
     }
 
     fn flush_files(&mut self) {
         if let Some(files) = &mut self.setup.files
             && let Err(error) = files.flush()
         {
+            // Each error that a role tells is written within seconds: so this is where it shows.
+            self.setup.chores.refused |= error.kind() == std::io::ErrorKind::ReadOnlyFilesystem;
             // Through the ring and the console only: the file is what fails.
             self.setup
                 .chores
