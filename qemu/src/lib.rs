@@ -11,6 +11,7 @@ pub mod capture;
 pub mod machine;
 pub mod memory;
 pub mod prober;
+pub mod sick_disk;
 pub mod street;
 pub mod write_log;
 

@@ -40,6 +40,8 @@ pub struct Boot {
     pub disk_mib: u64,
     /// Note the guest's writes and flushes in `writes.log`, for [`crate::write_log`].
     pub write_log: bool,
+    /// Socket of the [`crate::sick_disk::SickDisk`] that stands for the disk.
+    pub disk_socket: Option<PathBuf>,
     /// What the battery-backed clock says when QEMU starts (`2025-01-01T00:00:00`), when it is
     /// not to be right.
     pub rtc: Option<String>,
@@ -62,6 +64,7 @@ impl Boot {
             memory_mib: 128,
             disk_mib: 1024,
             write_log: false,
+            disk_socket: None,
             rtc: None,
             uefi: false,
         }
@@ -127,7 +130,13 @@ impl Machine {
         if boot.accel == "kvm" {
             command.args(["-cpu", "host"]);
         }
-        if let (Some(disk), true) = (disk, boot.write_log) {
+        if let Some(socket) = &boot.disk_socket {
+            let node = "driver=nbd,node-name=disk,server.type=unix,server.path=";
+            command.args(["-blockdev", &format!("{node}{}", socket.display())]);
+            // Without these QEMU stops the machine for some errors.
+            let device = "virtio-blk-pci,drive=disk,werror=report,rerror=report";
+            command.args(["-device", device]);
+        } else if let (Some(disk), true) = (disk, boot.write_log) {
             let log = dir.path(WRITE_LOG);
             write_log::create(&log);
             // The host stays up: its own flushes would only slow the guest down.
@@ -140,8 +149,7 @@ impl Machine {
             let logged = "driver=blklogwrites,node-name=disk,file=kept,log=log";
             command.args(["-blockdev", logged]);
             // QEMU 7.2 may log a request to write zeros in two places.
-            let device =
-                "virtio-blk-pci,drive=disk,write-zeroes=off,discard=off,physical_block_size=4096";
+            let device = "virtio-blk-pci,drive=disk,write-zeroes=off,discard=off,physical_block_size=4096,werror=report";
             command.args(["-device", device]);
         } else if let Some(disk) = disk {
             let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
