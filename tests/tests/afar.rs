@@ -15,7 +15,6 @@ use netns_tests::street::{CONFIG, Street};
 use netns_tests::{Proc, Workdir, router, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const PASSWORD: &str = "seven green bottles";
 const PLAIN: &str = "http://192.168.1.1";
 
 /// A router, claimed, and a host with an address.
@@ -30,8 +29,9 @@ fn home() -> Home {
     let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
     let client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
     street.hosts[0].lease(PATIENCE);
-    let password = format!("password={PASSWORD}");
-    street.router.cli_ok(&["auth", "setup", &password]);
+    street
+        .router
+        .cli_ok(&["auth", "setup", "password=seven green bottles"]);
     let home = Home {
         _client: client,
         street,
@@ -51,15 +51,11 @@ impl Home {
         self.street.hosts[0].ns.run(all)
     }
 
-    /// A file with the secret of a session, which serves as a token.
-    fn token_file(&self) -> String {
-        let body = format!("{{\"password\": \"{PASSWORD}\"}}");
-        let url = format!("{PLAIN}/api/auth/login");
-        let args = ["curl", "-s", "-S", "-i", "-m", "20", "--json", &body, &url];
-        let answer = self.street.hosts[0].ns.ok(args);
-        let cookie = answer.split("lintel_session=").nth(1).unwrap();
-        let secret = cookie.split(';').next().unwrap();
-        let file = self.dir.write("token", &format!("{secret}\n"));
+    /// A file with a token of this scope.
+    fn token_file(&self, scope: &str) -> String {
+        let create = ["auth", "tokens", "create", "laptop", scope];
+        let token = self.street.router.cli_ok(&create);
+        let file = self.dir.write(scope, &token);
         file.to_str().unwrap().to_owned()
     }
 }
@@ -103,7 +99,7 @@ fn from_afar_all_is_as_on_the_box() {
     let home = home();
     let info = home.street.router.cli_json(&["system", "info"]);
     let shown = info["tls_sha256"].as_str().unwrap().to_owned();
-    let token = home.token_file();
+    let token = home.token_file("write");
     let secure = [
         "--host",
         "192.168.1.1",
@@ -141,6 +137,16 @@ fn from_afar_all_is_as_on_the_box() {
     assert_eq!(code, 0, "{words}");
     let revisions = home.street.router.cli_ok(&["config", "revisions"]);
     assert!(revisions.contains(reason), "{revisions}");
+    // A token may do what its scope allows.
+    let reader = home.token_file("read");
+    let reader = ["--host", PLAIN, "--token-file", &reader];
+    assert!(
+        home.asks(&[&reader[..], &["leases"]].concat())
+            .status
+            .success()
+    );
+    let (code, _, words) = printed(&home.asks(&[&reader[..], &apply].concat()));
+    assert_eq!(code, 1, "{words}");
     let broken = home.dir.write("broken.toml", "[lan]\nadress = 1\n");
     let broken = broken.to_str().unwrap();
     let validate = ["config", "validate", broken];

@@ -128,7 +128,7 @@ fn what_only_looks_tells_what_foreign_programs_see() {
     for name in ["annes-laptop.lan", "lintel.lan"] {
         assert!(records.contains(name), "{name}: {records}");
     }
-    assert!(home.says(&["auth", "status"]).contains("claimed"));
+    assert!(home.says(&["auth", "status"]).contains("password is set"));
 
     assert!(home.says(&["logs", "wand"]).contains(wan));
     assert_eq!(home.says(&["logs", "wand", "-n", "2"]).lines().count(), 2);

@@ -105,6 +105,10 @@ fn all_tests(filter: Option<&str>) -> ExitCode {
             setup_changes_nothing_before_the_end,
         ),
         ("monitor_shows_what_happens", monitor_shows_what_happens),
+        (
+            "the_password_is_asked_for_in_a_terminal",
+            the_password_is_asked_for_in_a_terminal,
+        ),
     ];
     let threads: Vec<_> = tests
         .iter()
@@ -235,7 +239,8 @@ fn the_password_comes_from_standard_input() {
             .code,
         0
     );
-    let status: Value = serde_json::from_str(&house.cli(&["auth", "status"]).out).unwrap();
+    let status = house.cli(&["--json", "auth", "status"]).out;
+    let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["claimed"], true);
     assert_eq!(
         house
@@ -243,6 +248,22 @@ fn the_password_comes_from_standard_input() {
             .code,
         1
     );
+}
+
+/// Unseen, and a new one twice.
+fn the_password_is_asked_for_in_a_terminal() {
+    let house = House::start();
+    for (second, status) in [("long enough wrods", 2), ("long enough words", 0)] {
+        let mut pty = house.pty(80, &["lintel", "auth", "setup"]);
+        pty.expect("password: ");
+        pty.send("long enough words\r");
+        let seen = pty.expect("once more: ");
+        assert!(!seen.contains("enough"), "{seen}");
+        pty.send(&format!("{second}\r"));
+        assert_eq!(pty.end(), status);
+    }
+    let mut pty = house.pty(80, &["lintel", "auth", "status"]);
+    pty.expect("A password is set.");
 }
 
 fn noise_on_the_socket_disturbs_nobody() {

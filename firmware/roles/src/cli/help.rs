@@ -94,6 +94,7 @@ fn one(method: &Method) -> String {
         usage.push_str(&match (name, param.required, param.kind) {
             ("toml", _, _) => " FILE".to_owned(),
             ("config", _, _) => String::new(),
+            ("password", _, _) => " [PASSWORD]".to_owned(),
             (_, true, _) => format!(" {}", name.to_uppercase()),
             (_, false, ParamKind::Flag) => format!(" [--{option}]"),
             (_, false, _) => format!(" [--{option} {}]", name.to_uppercase()),
@@ -112,6 +113,10 @@ fn one(method: &Method) -> String {
     for param in params {
         let line = format!("  {:width$}  {}", spelling(param), param.summary);
         text.push_str(&wrap(&line, width + 4));
+    }
+    if method.param("password").is_some() {
+        let asked = "A password that is not written is asked for, and not shown.";
+        text.push_str(&wrap(asked, 0));
     }
     if method.id == MethodId::LogsServices {
         text.push_str("  --follow, -f  go on with new lines as they come\n");

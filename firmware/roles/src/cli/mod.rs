@@ -11,6 +11,7 @@ mod complete;
 mod help;
 mod http;
 mod monitor;
+mod people;
 mod setup;
 mod shell;
 mod show;
@@ -23,6 +24,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use lintel_api::MethodId;
 use lintel_api::types::LogEntry;
 use lintel_ipc::call::Problem;
 use lintel_rt::terminal::Keys;
@@ -106,7 +108,9 @@ fn wrong_use(id: CommandId, reason: &str) -> ExitCode {
 fn call(mut invocation: Invocation) -> Result<(), ExitCode> {
     let password = invocation.method.param("password").is_some();
     if password && invocation.params.get("password").is_none() {
-        invocation.params["password"] = json!(read_password()?);
+        // A slip in a new password would lock its owner out.
+        let new = invocation.method.id != MethodId::AuthLogin;
+        invocation.params["password"] = json!(read_password(new)?);
     }
     let mut client = Client::connect(&invocation.target).map_err(|error| {
         let failure = Failure::Unreachable(error);
@@ -234,16 +238,26 @@ fn refusal(problem: &Problem, file: Option<&str>) -> String {
     text + last.trim_end() + "\n"
 }
 
-fn read_password() -> Result<String, ExitCode> {
+/// From the terminal, unseen, and twice when it is a new one; else the first line there is.
+fn read_password(new: bool) -> Result<String, ExitCode> {
+    let password = read_unseen("password: ")?;
+    if new && std::io::stdin().is_terminal() && read_unseen("once more: ")? != password {
+        complain("the two differ; nothing was changed");
+        return Err(ExitCode::from(EXIT_USAGE));
+    }
+    Ok(password)
+}
+
+fn read_unseen(prompt: &str) -> Result<String, ExitCode> {
     let stdin = std::io::stdin();
     let hidden = stdin.is_terminal().then(|| {
-        let _ = std::io::stderr().write_all(b"password: ");
+        mutter(prompt);
         Keys::unseen()
     });
     let mut line = String::new();
     let read = stdin.read_line(&mut line);
     if hidden.is_some() {
-        let _ = std::io::stderr().write_all(b"\n");
+        mutter("\n");
     }
     match read {
         Ok(_) => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
@@ -263,7 +277,13 @@ fn complain_usage(error: &UsageError, args: &[OsString]) -> ExitCode {
     if args.iter().any(|arg| arg == "--json") {
         say(&pretty(&json!(wrong_line(error))));
     }
-    complain(&format!("{error}\ntry: lintel --help"));
+    let words: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
+    // Options may stand before the words, and have words of their own: then the general help.
+    let about = match lintel_api::by_words(&words) {
+        Some((method, _)) => method.name.replace('.', " ") + " ",
+        None => String::new(),
+    };
+    complain(&format!("{error}\ntry: lintel {about}--help"));
     ExitCode::from(EXIT_USAGE)
 }
 

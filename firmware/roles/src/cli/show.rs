@@ -15,7 +15,8 @@ use lintel_model::step::Hazard;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::text::{clean, dash, date, optional, row, span, table, wrap};
+use super::people;
+use super::text::{clean, dash, date, more, optional, row, span, table, wrap};
 
 /// The text for a method's result. A result of a shape that is not known is shown as JSON.
 pub(super) fn text(id: MethodId, value: &Value, params: &Value) -> String {
@@ -82,12 +83,11 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         MethodId::AuthSessionsEnd => "The session has ended.\n".to_owned(),
         MethodId::AuthTokensDelete => "The token has ended.\n".to_owned(),
         MethodId::AuthTokensCreate => typed::<TokenCreated>(value)?.token + "\n",
-        MethodId::AuthStatus
-        | MethodId::AuthSessionsList
-        | MethodId::AuthTokensList
-        | MethodId::AuditList
-        | MethodId::ConfigSchema
-        | MethodId::Openapi => return None,
+        MethodId::AuthStatus => people::auth(&typed(value)?),
+        MethodId::AuthSessionsList => people::sessions(&typed(value)?),
+        MethodId::AuthTokensList => people::tokens(&typed(value)?),
+        MethodId::AuditList => people::audit(&typed(value)?),
+        MethodId::ConfigSchema | MethodId::Openapi => return None,
     })
 }
 
@@ -133,6 +133,18 @@ fn status(status: &Status) -> String {
         (None, _) => "fail-secure, in no store".to_owned(),
     };
     text.push_str(&format!("config    {revision}\n"));
+    if let Some(pending) = &status.config.pending {
+        text.push_str(&wrap(
+            &format!(
+                "          revision {} by {} is taken back in {} s unless somebody says: lintel \
+                 config confirm",
+                pending.revision,
+                clean(&pending.author),
+                pending.seconds_left
+            ),
+            10,
+        ));
+    }
     let kernel = match (&status.kernel.error, status.kernel.converged) {
         (Some(error), _) => format!("a step failed: {}", clean(error)),
         (None, true) => "as planned".to_owned(),
@@ -518,10 +530,4 @@ pub(super) fn log_line(line: &LogEntry) -> String {
         clean(&line.level),
         clean(&line.text)
     )
-}
-
-fn more(next: &Option<String>) -> String {
-    next.as_ref().map_or_else(String::new, |cursor| {
-        format!("There are more: --cursor {}\n", clean(cursor))
-    })
 }

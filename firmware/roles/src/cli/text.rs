@@ -34,6 +34,13 @@ pub(super) fn dash() -> String {
     "-".to_owned()
 }
 
+/// How to go on where a page ends before the list does.
+pub(super) fn more(next: &Option<String>) -> String {
+    next.as_ref().map_or_else(String::new, |cursor| {
+        format!("There are more: --cursor {}\n", clean(cursor))
+    })
+}
+
 /// Rows of which the first has the columns' names, as wide as the terminal allows.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     fit(rows, columns())
