@@ -63,7 +63,10 @@ fn every_answer_is_one_that_the_document_names() {
     let made = router.cli_json(&["auth", "tokens", "create", "fuzzer", "admin", "--days", "1"]);
     let token = made["token"].as_str().unwrap();
 
+    // It keeps examples where it runs.
     let mut args = vec![
+        "env".to_owned(),
+        format!("--chdir={}", dir.path("").display()),
         judge.clone(),
         "run".to_owned(),
         format!("{BASE}/api/openapi.json"),

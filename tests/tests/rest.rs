@@ -288,6 +288,33 @@ fn a_configuration_is_put_planned_and_refused() {
     let revisions = home.ask("GET", "/api/config/revisions", &[]).json();
     assert_eq!(revisions["items"][0]["reason"], "a name for the disk");
 
+    // Somebody looked, somebody else changed: the first one's change is refused.
+    let seen = home.ask("GET", "/api/config", &[]);
+    let tag = format!("etag: \"{}\"", applied["revision"]);
+    assert!(seen.head.contains(&tag), "{}", seen.head);
+    let merge = "Content-Type: application/merge-patch+json";
+    let patch = |more: &[&str]| {
+        let data = r#"{"lan":{"domain":"home.arpa"}}"#;
+        home.ask(
+            "PATCH",
+            "/api/config",
+            &[&["-H", merge, "--data", data], more].concat(),
+        )
+    };
+    let old = format!("If-Match: \"{}\"", before["revision"]);
+    let refused = patch(&["-H", &old]);
+    assert_eq!(refused.status, 412, "{}", refused.body);
+    refused.problem();
+    let new = format!("If-Match: \"{}\"", applied["revision"]);
+    let once = ["-H", new.as_str(), "-H", "Idempotency-Key: 6a1f"];
+    let done = patch(&once);
+    assert_eq!(done.status, 200, "{}", done.body);
+    // The answer was lost: asked again, it is the same, and nothing is done.
+    assert_eq!(patch(&once).json(), done.json());
+    let now = home.ask("GET", "/api/config", &[]).json();
+    assert_eq!(now["revision"], done.json()["revision"]);
+    assert_eq!(now["config"]["lan"]["domain"], "home.arpa");
+
     let broken = json!({ "toml": "[lan]\naddress = \"192.168.1.300/24\"\ncolour = 1\n[run]\n" });
     for (verb, path) in [("PUT", "/api/config"), ("POST", "/api/config/validate")] {
         let answer = home.send(verb, path, &broken);

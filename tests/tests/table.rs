@@ -58,6 +58,7 @@ impl Home {
             match method.param(name).unwrap().place {
                 Place::Path => path = path.replace(&format!("{{{name}}}"), &text),
                 Place::Query => query.push(format!("{name}={text}")),
+                Place::Header => {}
                 Place::Body => drop(body.insert(name.clone(), value.clone())),
             }
         }
@@ -124,6 +125,7 @@ fn params(id: MethodId) -> Map<String, Value> {
         MethodId::ConfigApply | MethodId::ConfigCommit | MethodId::ConfigPlan => {
             json!({ "toml": CONFIG })
         }
+        MethodId::ConfigPatch => json!({ "patch": {} }),
         MethodId::ConfigValidate => json!({ "toml": CONFIG }),
         MethodId::ConfigRevisionsShow => json!({ "revision": 1 }),
         MethodId::DhcpLeasesDelete => json!({ "ip": "192.168.1.9" }),

@@ -163,7 +163,7 @@ mod tests {
         let Lookup::WrongVerb { allowed } = by_path("POST", "/api/config") else {
             panic!("POST /api/config");
         };
-        assert_eq!(allowed, [Verb::Get, Verb::Put]);
+        assert_eq!(allowed, [Verb::Get, Verb::Put, Verb::Patch]);
     }
 
     #[test]

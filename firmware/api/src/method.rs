@@ -21,6 +21,7 @@ pub enum MethodId {
     NetworkInterfaces,
     ConfigShow,
     ConfigApply,
+    ConfigPatch,
     ConfigValidate,
     ConfigPlan,
     ConfigCommit,
@@ -140,6 +141,7 @@ pub enum Verb {
     Get,
     Put,
     Post,
+    Patch,
     Delete,
 }
 
@@ -150,6 +152,7 @@ impl Verb {
             Self::Get => "GET",
             Self::Put => "PUT",
             Self::Post => "POST",
+            Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
     }
@@ -198,6 +201,8 @@ pub enum Place {
     Query,
     /// A member of the JSON body.
     Body,
+    /// A header field: the parameter's name with hyphens.
+    Header,
 }
 
 /// What a verb and a path lead to.
@@ -258,6 +263,12 @@ impl Method {
         if !self.params.is_empty() {
             all.insert(422);
         }
+        if self.param("if_match").is_some() {
+            all.insert(412);
+        }
+        if self.param("idempotency_key").is_some() {
+            all.insert(409);
+        }
         if self.changes {
             // No room to store it, or no storage.
             all.insert(507);
@@ -284,6 +295,11 @@ impl Method {
 }
 
 impl Param {
+    /// Its name as a header field, lower case.
+    pub fn field_name(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
     /// The typed value of a text from a path, a query or a command line. The error says what
     /// would be right.
     pub fn parse(&self, text: &str) -> Result<Value, String> {

@@ -437,6 +437,24 @@ pub struct ConfigParams {
     pub confirm_s: Option<u32>,
 }
 
+/// `config.patch`: the configuration in force with these values in place of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PatchParams {
+    /// A merge patch (RFC 7396) of the JSON form.
+    pub patch: Value,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// As in [`ConfigParams`].
+    #[serde(default)]
+    pub confirm_s: Option<u32>,
+}
+
 /// `config.validate`, when nothing is wrong. What is wrong comes as a problem with `errors`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

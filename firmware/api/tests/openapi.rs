@@ -84,6 +84,7 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         MethodId::NetworkInterfaces => ask::<Vec<Interface>>(of),
         MethodId::ConfigShow => ask::<ConfigShown>(of),
         MethodId::ConfigApply
+        | MethodId::ConfigPatch
         | MethodId::ConfigPlan
         | MethodId::ConfigCommit
         | MethodId::ConfigRollback => ask::<ConfigApplied>(of),
@@ -199,6 +200,12 @@ fn success(method: &Method, schemas: &mut SchemaGenerator) -> Value {
             "schema": { "type": "string" },
         }});
     }
+    if method.id == MethodId::ConfigShow {
+        success["headers"] = json!({ "ETag": {
+            "description": "Names the revision, for If-Match",
+            "schema": { "type": "string" },
+        }});
+    }
     success
 }
 
@@ -206,9 +213,14 @@ fn parameter(param: &Param) -> Value {
     let place = match param.place {
         Place::Path => "path",
         Place::Query | Place::Body => "query",
+        Place::Header => "header",
+    };
+    let name = match param.place {
+        Place::Header => param.field_name(),
+        _ => param.name.to_owned(),
     };
     json!({
-        "name": param.name,
+        "name": name,
         "in": place,
         "required": param.required,
         "description": param.summary,
@@ -218,7 +230,12 @@ fn parameter(param: &Param) -> Value {
 
 /// What stands in the query may stand in the body as well.
 fn body(method: &Method) -> Value {
-    let inside = || method.params.iter().filter(|p| p.place != Place::Path);
+    let inside = || {
+        method
+            .params
+            .iter()
+            .filter(|p| matches!(p.place, Place::Query | Place::Body))
+    };
     let properties: Map<String, Value> = inside()
         .map(|param| {
             let mut schema = kind(param.kind, false);
@@ -243,6 +260,9 @@ fn body(method: &Method) -> Value {
         schema["required"] = json!(required);
     }
     let mut content = json!({ "application/json": { "schema": schema } });
+    if method.verb == Verb::Patch {
+        content["application/merge-patch+json"] = json!({ "schema": { "type": "object" } });
+    }
     if method.param("toml").is_some() {
         content["application/toml"] = json!({ "schema": {
             "type": "string",
@@ -348,6 +368,7 @@ fn meaning(status: u16) -> &'static str {
         408 => "The request did not arrive in time",
         409 => "It does not fit the state of the box",
         411 => "The body has no length",
+        412 => "Another revision is in force than If-Match names",
         413 => "The body is too large",
         415 => "The body is of a type that is not taken here",
         417 => "The expectation cannot be met",

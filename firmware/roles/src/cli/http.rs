@@ -8,7 +8,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lintel_api::{Method, Place, Verb};
+use lintel_api::{Method, Param, Place, Verb};
 use lintel_ipc::call::Problem;
 use ring::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -149,6 +149,7 @@ impl Host {
         let mut target = method.path.to_owned();
         let mut query = String::new();
         let mut body = Map::new();
+        let mut fields = String::new();
         let none = Map::new();
         for (name, value) in params.as_object().unwrap_or(&none) {
             let text = match value {
@@ -160,6 +161,16 @@ impl Host {
                 Some(Place::Query) => {
                     query.push(if query.is_empty() { '?' } else { '&' });
                     query.push_str(&format!("{name}={text}"));
+                }
+                Some(Place::Header) => {
+                    let field = method
+                        .param(name)
+                        .map(Param::field_name)
+                        .unwrap_or_default();
+                    let value = value.as_str().unwrap_or_default().chars();
+                    // What could end the line is not sent.
+                    let value: String = value.filter(|c| matches!(c, ' '..='~')).collect();
+                    fields.push_str(&format!("{field}: {value}\r\n"));
                 }
                 _ => {
                     body.insert(name.clone(), value.clone());
@@ -178,6 +189,7 @@ impl Host {
             self.name,
             env!("CARGO_PKG_VERSION"),
         );
+        head.push_str(&fields);
         if let Some(token) = &self.token {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }

@@ -47,6 +47,7 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
             format!("The configuration is good.\n{}", notices(&valid.notices))
         }
         MethodId::ConfigApply
+        | MethodId::ConfigPatch
         | MethodId::ConfigPlan
         | MethodId::ConfigCommit
         | MethodId::ConfigRollback => applied(&typed(value)?),

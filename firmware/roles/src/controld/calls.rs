@@ -55,8 +55,16 @@ impl Core {
         };
         let bearer = self.bearer(now, &caller);
         let reason = reason(&call.params);
-        let outcome = match self.authorise(method, &caller, &bearer) {
-            Ok(()) => self.dispatch(now, method.id, waiter, &caller, call.params, memory),
+        let mut params = call.params;
+        let allowed = self.authorise(method, &caller, &bearer);
+        if allowed.is_ok()
+            && let Some(done) = self.done_before(now, waiter, method, &caller, &mut params)
+        {
+            return self.reply(waiter, done, None);
+        }
+        let fits = allowed.and_then(|()| self.precondition(method, &mut params));
+        let outcome = match fits {
+            Ok(()) => self.dispatch(now, method.id, waiter, &caller, params, memory),
             Err(refused) => Outcome::Now(Err(refused)),
         };
         if method.changes {
@@ -117,6 +125,10 @@ impl Core {
             },
             MethodId::ConfigPlan => match read(params) {
                 Ok(params) => self.config_plan(now, waiter, caller, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::ConfigPatch => match read(params) {
+                Ok(params) => self.config_patch(now, waiter, caller, params),
                 Err(problem) => Outcome::Now(Err(problem)),
             },
             MethodId::ConfigConfirm => match read::<ConfirmParams>(params) {
@@ -387,6 +399,7 @@ impl Core {
             set_session,
         };
         self.end_audit(waiter, &reply.result);
+        self.keep_reply(waiter, &reply.result);
         match waiter.via {
             Via::Web if self.up.contains(&RoleName::Webd) => {
                 self.say(Output::Webd(ToWebd::Reply(reply)));

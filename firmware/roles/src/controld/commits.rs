@@ -5,7 +5,9 @@
 //! dry run stops before the store.
 
 use embassy_time::{Duration, Instant};
-use lintel_api::types::{ConfigApplied, ConfigParams, PendingConfirm, PlannedStep, RollbackParams};
+use lintel_api::types::{
+    ConfigApplied, ConfigParams, PatchParams, PendingConfirm, PlannedStep, RollbackParams,
+};
 use lintel_ipc::call::{Caller, Origin, Problem};
 use lintel_ipc::netd::ToNetd;
 use lintel_model::RoleName;
@@ -16,8 +18,9 @@ use lintel_model::preview::Preview;
 use lintel_model::services::Resolved;
 use lintel_model::step::Plan;
 use lintel_store::{RevisionDraft, RevisionState};
+use serde_json::Value;
 
-use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem};
+use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem, to_value};
 use super::config_calls::invalid;
 use super::confirm::may_cut_off;
 use super::core::{APPLY_WAIT, Core, Now, Output, PendingApply, Waiter};
@@ -135,6 +138,29 @@ impl Core {
             }
             Err(problem) => Outcome::Now(Err(problem)),
         }
+    }
+
+    /// `config.patch`: the configuration in force with some values changed.
+    pub(super) fn config_patch(
+        &mut self,
+        now: Now,
+        waiter: Waiter,
+        caller: &Caller,
+        params: PatchParams,
+    ) -> Outcome {
+        let mut tree = match to_value(&self.active.config) {
+            Ok(tree) => tree,
+            Err(problem) => return Outcome::Now(Err(problem)),
+        };
+        merge(&mut tree, params.patch);
+        let params = ConfigParams {
+            config: Some(tree),
+            reason: params.reason,
+            dry_run: params.dry_run,
+            confirm_s: params.confirm_s,
+            ..ConfigParams::default()
+        };
+        self.config_commit(now, waiter, caller, params)
     }
 
     /// `config.rollback`: ends the open window, or commits what an older revision says.
@@ -418,6 +444,71 @@ impl Core {
             pending.answer.error = self.step_error.clone();
             pending.answer.confirm = None;
             self.reply_value(pending.waiter, &pending.answer);
+        }
+    }
+}
+
+/// RFC 7396: objects are merged, null takes away, all else replaces. As deep as JSON is read.
+fn merge(into: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *into = patch;
+        return;
+    };
+    if !into.is_object() {
+        *into = Value::Object(serde_json::Map::new());
+    }
+    let Some(into) = into.as_object_mut() else {
+        return;
+    };
+    for (key, value) in patch {
+        if value.is_null() {
+            into.remove(&key);
+        } else {
+            merge(into.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The cases of RFC 7396, appendix A.
+    #[test]
+    fn patches_merge_as_the_rfc_says() {
+        let table = [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (
+                json!({"a":"b","b":"c"}),
+                json!({"a":null}),
+                json!({"b":"c"}),
+            ),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (
+                json!({"a":{"b":"c"}}),
+                json!({"a":{"b":"d","c":null}}),
+                json!({"a":{"b":"d"}}),
+            ),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
+            (json!({"a":"b"}), json!(["c"]), json!(["c"])),
+            (json!({"a":"foo"}), json!(null), json!(null)),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
+            (
+                json!({}),
+                json!({"a":{"bb":{"ccc":null}}}),
+                json!({"a":{"bb":{}}}),
+            ),
+        ];
+        for (mut value, patch, wanted) in table {
+            merge(&mut value, patch.clone());
+            assert_eq!(value, wanted, "{patch}");
         }
     }
 }

@@ -197,6 +197,7 @@ pub struct Core {
     pub(super) store: Store,
     pub(super) auth: Auth,
     pub(super) audit: super::audit::Audit,
+    pub(super) once: super::once::Once,
     pub(super) active: Active,
     pub(super) facts: Facts,
     pub(super) resolved: Resolved,
@@ -319,6 +320,7 @@ impl Core {
         let mut core = Self {
             auth: Auth::new(kept.password, kept.sessions, kept.tokens, now),
             audit: super::audit::Audit::default(),
+            once: super::once::Once::default(),
             resolved: lintel_plan::resolve(&loaded.active.config, &facts),
             active: loaded.active,
             start,

@@ -21,6 +21,7 @@ pub mod core;
 mod leases;
 mod leaving;
 mod look;
+mod once;
 mod pace;
 mod people_calls;
 mod shell;

@@ -5,6 +5,7 @@ mod clock;
 mod confirm;
 mod kernel;
 mod leases;
+mod once;
 mod people;
 mod random;
 mod snapshots;

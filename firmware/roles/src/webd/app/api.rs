@@ -62,7 +62,13 @@ fn perform(
             .map_err(|_| away())?;
         let session = reply.set_session.as_deref();
         fields.extend(session.map(|token| session_cookie(token, asked.secure)));
-        reply.result?.to_string().into_bytes()
+        let value = reply.result?;
+        if method.id == MethodId::ConfigShow
+            && let Some(revision) = value.get("revision").and_then(Value::as_u64)
+        {
+            fields.push(("etag", format!("\"{revision}\"")));
+        }
+        value.to_string().into_bytes()
     };
     Ok(Answer {
         status: 200,
@@ -87,6 +93,11 @@ fn params(
             for (name, value) in pairs {
                 found.take_text(method, Place::Query, &name, Some(&value));
             }
+        }
+    }
+    for param in method.params.iter().filter(|p| p.place == Place::Header) {
+        if let Some(text) = asked.field(&param.field_name()) {
+            found.take_text(method, Place::Header, param.name, Some(text));
         }
     }
     if !asked.body.is_empty() {
@@ -130,6 +141,18 @@ fn body(method: &Method, asked: &Asked) -> Result<Map<String, Value>, Problem> {
                 &error.to_string(),
             )),
         },
+        // RFC 7396, as it is.
+        "application/merge-patch+json" if method.param("patch").is_some() => {
+            match serde_json::from_slice(&asked.body) {
+                Ok(patch @ Value::Object(_)) => Ok(Map::from_iter([("patch".to_owned(), patch)])),
+                Ok(_) | Err(_) => Err(problem(
+                    400,
+                    "bad-json",
+                    "The body must be a JSON object",
+                    "",
+                )),
+            }
+        }
         // A configuration file as it is, for curl --data-binary.
         "application/toml" if method.param("toml").is_some() => {
             let text = String::from_utf8(asked.body.clone())

@@ -54,11 +54,13 @@ pub const METHODS: [&str; 9] = [
 
 /// Fields that the application sees. Each may come once: a second one is somebody's attempt to
 /// be read in two ways.
-pub const PASSED_ON: [&str; 9] = [
+pub const PASSED_ON: [&str; 11] = [
     "accept",
     "authorization",
     "content-type",
     "cookie",
+    "idempotency-key",
+    "if-match",
     "if-none-match",
     "last-event-id",
     "origin",
