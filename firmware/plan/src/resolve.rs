@@ -115,20 +115,22 @@ fn kernel(
         mtu: None,
         mac: bridge_mac(facts, bridge),
     }];
+    // Every port has an MTU of its own: one that was the WAN's may have been given a smaller one.
     let port = |status: &LinkStatus, up, master: Option<&LinkName>, mtu| LinkSpec {
         name: status.name.clone(),
         kind: LinkKind::Port,
         up,
         master: master.cloned(),
-        mtu,
+        mtu: Some(mtu),
         mac: None,
     };
-    links.extend(ports.lan.iter().map(|p| port(p, true, Some(bridge), None)));
-    links.extend(ports.open.iter().map(|p| port(p, true, None, None)));
-    links.extend(ports.wan.map(|p| port(p, true, None, Some(wan_mtu))));
+    let usual = wan::mtu(None);
+    links.extend(ports.lan.iter().map(|p| port(p, true, Some(bridge), usual)));
+    links.extend(ports.open.iter().map(|p| port(p, true, None, usual)));
+    links.extend(ports.wan.map(|p| port(p, true, None, wan_mtu)));
     if !facts.run {
         // In somebody's namespace a port without work is not ours to switch off.
-        links.extend(ports.unused.iter().map(|p| port(p, false, None, None)));
+        links.extend(ports.unused.iter().map(|p| port(p, false, None, usual)));
     }
     links.sort_by(|a, b| a.name.cmp(&b.name));
 
