@@ -188,6 +188,24 @@ fn a_broken_configuration_is_told_whole() {
         assert!(out.err.contains("hint: "), "{}", out.err);
     }
     assert_eq!(house.cli(&["config", "show"]).out, CONFIG);
+    // The same as a tree in JSON.
+    let file = house.dir.0.join("new.json");
+    std::fs::write(
+        &file,
+        "{\"lan\": {\"adress\": 1}, \"dhcp\": {\"lease_s\": \"long\"}}",
+    )
+    .unwrap();
+    let out = house.cli(&["config", "validate", file.to_str().unwrap()]);
+    assert_eq!(out.code, 2, "{}", out.err);
+    assert!(
+        out.err.contains("lan.adress: there is no setting"),
+        "{}",
+        out.err
+    );
+    assert!(out.err.contains("dhcp.lease_s: "), "{}", out.err);
+    std::fs::write(&file, "{\"system\": {\"hostname\": \"attic\"}}").unwrap();
+    let out = house.cli(&["config", "validate", file.to_str().unwrap()]);
+    assert_eq!(out.code, 0, "{}", out.err);
     let missing = house.cli(&["config", "apply", "/nonexistent/file"]);
     assert_eq!(missing.code, 2);
 }

@@ -15,6 +15,7 @@ use super::client::Target;
 use super::commands::{self, Command};
 use super::complete;
 use super::http::Host;
+use super::text::io_words;
 
 /// Where the box listens.
 const SOCKET: &str = "/run/lintel/control.sock";
@@ -65,8 +66,10 @@ pub(super) enum UsageError {
     Value { name: &'static str, hint: String },
     #[error("{0} is missing")]
     Missing(String),
-    #[error("{0:?} is one word too many")]
-    Surplus(String),
+    #[error("{word:?} is one word too many{hint}")]
+    Surplus { word: String, hint: String },
+    #[error("there is no option {name}{hint}")]
+    NoOption { name: String, hint: String },
     #[error("{0}")]
     File(String),
     #[error("{0}")]
@@ -259,6 +262,10 @@ impl Places {
             None => told("LINTEL_HOST"),
         });
         let Some(host) = host else {
+            if self.token_file.is_some() || self.fingerprint.is_some() {
+                let reason = "--token-file and --fingerprint go with --host URL";
+                return Err(UsageError::Target(reason.to_owned()));
+            }
             let socket = self.socket.or_else(|| told("LINTEL_SOCKET"));
             return Ok(Target::Socket(
                 socket.map_or_else(|| SOCKET.into(), PathBuf::from),
@@ -270,7 +277,7 @@ impl Places {
                 let text = read_token(Path::new(&file));
                 Some(text.map_err(|error| {
                     let file = file.to_string_lossy();
-                    UsageError::File(format!("{file} cannot be read: {error}"))
+                    UsageError::File(format!("{file} cannot be read: {}", io_words(&error)))
                 })?)
             }
             None => told("LINTEL_TOKEN").map(|token| token.to_string_lossy().into_owned()),
@@ -326,7 +333,7 @@ impl Builder {
                             let text = parser.value()?;
                             self.set(&key, &text.to_string_lossy())?;
                         }
-                        None => return Err(Arg::Long(name).unexpected().into()),
+                        None => return Err(self.no_option(name)),
                     }
                 }
                 Arg::Value(word) => self.word(&word.to_string_lossy())?,
@@ -345,6 +352,9 @@ impl Builder {
         if self.takes_file() && self.file.is_none() {
             self.file = Some(word.to_owned());
             let text = read_file(word)?;
+            if word.ends_with(".json") {
+                return self.set("config", &text);
+            }
             self.params.insert("toml".to_owned(), json!(text));
             return Ok(());
         }
@@ -355,8 +365,32 @@ impl Builder {
             .find(|param| param.required && !self.params.contains_key(param.name));
         match open {
             Some(param) => self.set(param.name, word),
-            None => Err(UsageError::Surplus(word.to_owned())),
+            None => Err(self.surplus(word)),
         }
+    }
+
+    /// A word that stands for nothing, though some may be named.
+    fn surplus(&self, word: &str) -> UsageError {
+        let options = complete::options_of(self.method);
+        let hint = match options.as_slice() {
+            [] => String::new(),
+            options => format!(": write what it is before it ({})", options.join(", ")),
+        };
+        UsageError::Surplus {
+            word: word.to_owned(),
+            hint,
+        }
+    }
+
+    fn no_option(&self, name: &str) -> UsageError {
+        let name = format!("--{name}");
+        let known = complete::options_of(self.method);
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let hint = match nearest(&name, &known) {
+            Some(near) => format!(": did you mean {near}?"),
+            None => String::new(),
+        };
+        UsageError::NoOption { name, hint }
     }
 
     fn takes_file(&self) -> bool {
@@ -365,7 +399,7 @@ impl Builder {
 
     fn set(&mut self, key: &str, text: &str) -> Result<(), UsageError> {
         let Some(param) = self.method.param(key) else {
-            return Err(UsageError::Surplus(key.to_owned()));
+            return Err(self.surplus(key));
         };
         let value = param.parse(text).map_err(|hint| UsageError::Value {
             name: param.name,
@@ -414,7 +448,10 @@ fn read_file(name: &str) -> Result<String, UsageError> {
             .and_then(|file| file.take(bound).read_to_string(&mut text))
     };
     match read {
-        Err(error) => Err(UsageError::File(format!("{name} cannot be read: {error}"))),
+        Err(error) => Err(UsageError::File(format!(
+            "{name} cannot be read: {}",
+            io_words(&error)
+        ))),
         Ok(_) if text.len() > CONFIG_BYTES_MAX => Err(UsageError::File(format!(
             "{name} is no configuration: it is longer than {CONFIG_BYTES_MAX} octets"
         ))),
@@ -505,6 +542,9 @@ mod tests {
         assert!(error("config apply /nonexistent/file").contains("cannot be read"));
         assert!(error("status --colour").contains("colour"));
         assert!(error("status --socket").contains("--socket"));
+        assert!(error("leases --lmit 5").ends_with("did you mean --limit?"));
+        assert!(error("config diff 1").ends_with("(--from, --to)"));
+        assert!(error("status --token-file x").contains("go with --host"));
         assert!(error("status --socket x --host y").contains("not both"));
         assert!(error("status --host ftp://x").contains("no box's address"));
         assert!(error("status --host x --fingerprint AB").contains("SHA-256"));

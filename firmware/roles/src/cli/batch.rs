@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::args::{self, Globals, Invocation, Parsed};
 use super::client::Client;
 use super::commands::CommandId;
+use super::text::io_words;
 use super::{EXIT_USAGE, Failure, ask, complain, mutter, say, show, wrong_line, wrong_use};
 
 /// Largest batch read, octets: thousands of lines.
@@ -228,7 +229,7 @@ fn read_text(name: &str) -> Result<String, String> {
         File::open(name).and_then(|file| file.take(BATCH_BYTES_MAX + 1).read_to_string(&mut text))
     };
     match read {
-        Err(error) => Err(format!("{name} cannot be read: {error}")),
+        Err(error) => Err(format!("{name} cannot be read: {}", io_words(&error))),
         Ok(_) if text.len() as u64 > BATCH_BYTES_MAX => {
             Err(format!("{name} is longer than {BATCH_BYTES_MAX} octets"))
         }

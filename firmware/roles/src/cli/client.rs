@@ -12,6 +12,7 @@ use lintel_ipc::call::{Call, Caller, Problem, Reply};
 use serde_json::Value;
 
 use super::http::Host;
+use super::text::io_words;
 
 /// Longest wait for a reply: `config.apply` answers within 7 s, argon2 on the slowest board
 /// within 2.
@@ -68,7 +69,7 @@ pub(super) enum ClientError {
     },
     #[error("the box at {url} gave no answer: {reason}")]
     Http { url: String, reason: String },
-    #[error("the box gave no answer: {0}")]
+    #[error("the box gave no answer: {}", io_words(.0))]
     Io(#[from] std::io::Error),
     #[error("the box closed the connection; its control service may be starting anew")]
     Closed,
@@ -86,7 +87,7 @@ fn words(error: &std::io::Error) -> String {
             "nobody listens there. Its control service may be starting".to_owned()
         }
         std::io::ErrorKind::PermissionDenied => "only root may ask".to_owned(),
-        _ => error.to_string(),
+        _ => io_words(error),
     }
 }
 

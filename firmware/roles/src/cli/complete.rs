@@ -167,7 +167,7 @@ fn options(
         found.options(command.options);
     } else if let Some(method) = method {
         for param in method.params.iter().filter(|param| is_option(param)) {
-            found.offer(format!("--{}", param.name.replace('_', "-")), param.summary);
+            found.offer(spelling(param), param.summary);
         }
         if method.id == MethodId::LogsServices {
             found.offer("--follow", "go on with new lines as they come");
@@ -176,6 +176,16 @@ fn options(
     found
         .words
         .retain(|word, _| !before.contains(&word.as_str()));
+}
+
+/// The options of a method, as they are written.
+pub(super) fn options_of(method: &Method) -> Vec<String> {
+    let options = method.params.iter().filter(|param| is_option(param));
+    options.map(spelling).collect()
+}
+
+fn spelling(param: &Param) -> String {
+    format!("--{}", param.name.replace('_', "-"))
 }
 
 /// Whether help shows a parameter as an option. A password is asked for instead.

@@ -114,6 +114,10 @@ fn one(method: &Method) -> String {
         let line = format!("  {:width$}  {}", spelling(param), param.summary);
         text.push_str(&wrap(&line, width + 4));
     }
+    if method.param("toml").is_some() {
+        let file = "FILE is TOML, or JSON when its name ends so; - is standard input.";
+        text.push_str(&wrap(file, 0));
+    }
     if method.param("password").is_some() {
         let asked = "A password that is not written is asked for, and not shown.";
         text.push_str(&wrap(asked, 0));

@@ -18,6 +18,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 use serde_json::{Map, Value};
 
 use super::client::{ClientError, REPLY_WAIT};
+use super::text::io_words;
 
 /// Longest wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
@@ -208,7 +209,7 @@ impl Host {
     fn exchange(&self, request: &[u8]) -> Result<(u16, Vec<u8>), String> {
         let stream = self.connect()?;
         if !self.secure {
-            return answer(stream, request).map_err(|error| error.to_string());
+            return answer(stream, request).map_err(|error| io_words(&error));
         }
         let judge = Arc::new(Judge {
             wanted: self.fingerprint.clone(),
@@ -237,7 +238,7 @@ impl Host {
             });
             match connected {
                 Ok(stream) => return Ok(stream),
-                Err(error) => last = error.to_string(),
+                Err(error) => last = io_words(&error),
             }
         }
         Err(last)
@@ -358,7 +359,7 @@ impl Judge {
                 "its certificate is not the one wanted. It shows\n{shown}\n\
                  Either the box was set up anew, or somebody else answers in its place"
             ),
-            (None, _) => error.to_string(),
+            (None, _) => io_words(error),
         }
     }
 }

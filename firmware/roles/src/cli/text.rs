@@ -207,6 +207,20 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// What went wrong with a file or a connection, without the number that only programs read.
+pub(super) fn io_words(error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    // How sockets say that their time is over.
+    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+        return "it took too long".to_owned();
+    }
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
 /// Without control characters: what devices call themselves must not move a terminal's cursor.
 pub(super) fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
