@@ -270,11 +270,15 @@ fn command_exists(command: &str) -> Result<(), String> {
         }
         "lintel" => {
             let table = read("firmware/api/src/table.rs");
-            let known = (1..=rest.len()).any(|n| {
-                let dotted = rest[..n].join(".");
-                let spaced = rest[..n].join(" ");
-                table.contains(&format!("\"{dotted}\"")) || table.contains(&format!("\"{spaced}\""))
-            });
+            let own = read("firmware/roles/src/cli/commands.rs");
+            let known = own.contains(&format!("name: \"{}\",", rest[0]));
+            let known = known
+                || (1..=rest.len()).any(|n| {
+                    let dotted = rest[..n].join(".");
+                    let spaced = rest[..n].join(" ");
+                    table.contains(&format!("\"{dotted}\""))
+                        || table.contains(&format!("\"{spaced}\""))
+                });
             known
                 .then_some(())
                 .ok_or_else(|| "no such method".to_owned())
