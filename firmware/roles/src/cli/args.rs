@@ -525,6 +525,51 @@ mod tests {
         assert!(call("logs -f").follow);
     }
 
+    /// Whatever the table gets next is a command at once, here and over HTTP.
+    #[test]
+    fn every_method_is_reached_by_words_and_by_http() {
+        let file = std::env::temp_dir().join(format!("lintel-args-{}.toml", std::process::id()));
+        std::fs::write(&file, "[system]\n").unwrap();
+        let host = Host::parse("http://x").unwrap();
+        for method in lintel_api::METHODS {
+            let mut line = method.name.replace('.', " ");
+            for param in method.params.iter().filter(|param| param.required) {
+                let sample = match param.kind {
+                    ParamKind::Number | ParamKind::Count(_) => "1",
+                    ParamKind::Flag => "true",
+                    ParamKind::OneOf(words) => words[0],
+                    ParamKind::Ipv4 => "192.0.2.1",
+                    ParamKind::Object => "{\"a\":1}",
+                    ParamKind::Text => "word",
+                };
+                line += &format!(" {}={sample}", param.name);
+            }
+            if method.param("toml").is_some() {
+                line += &format!(" {}", file.display());
+            }
+            let invocation = call(&line);
+            assert_eq!(invocation.method.id, method.id, "{line}");
+            for param in method.params.iter().filter(|param| param.required) {
+                assert!(
+                    !invocation.params[param.name].is_null(),
+                    "{line}: {}",
+                    param.name
+                );
+            }
+            let request = host.request(method, &invocation.params);
+            let request = String::from_utf8(request).unwrap();
+            let mut words = request.split(' ');
+            let (verb, target) = (words.next().unwrap(), words.next().unwrap());
+            let path = target.split('?').next().unwrap();
+            let lintel_api::Lookup::Found { method: found, .. } = lintel_api::by_path(verb, path)
+            else {
+                panic!("{verb} {path}");
+            };
+            assert_eq!(found.id, method.id, "{request}");
+        }
+        std::fs::remove_file(&file).unwrap();
+    }
+
     #[test]
     fn what_is_wrong_is_said() {
         assert_eq!(error("frobnicate"), "there is no command \"frobnicate\"");

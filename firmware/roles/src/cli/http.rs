@@ -146,7 +146,7 @@ impl Host {
     }
 
     /// The octets of a request.
-    fn request(&self, method: &Method, params: &Value) -> Vec<u8> {
+    pub(super) fn request(&self, method: &Method, params: &Value) -> Vec<u8> {
         let mut target = method.path.to_owned();
         let mut query = String::new();
         let mut body = Map::new();
