@@ -90,6 +90,10 @@ pub fn spawn(
         .stdin(Stdio::null())
         .stdout(Stdio::from(log.try_clone()?))
         .stderr(Stdio::from(log));
+    // What is large for a moment goes back to the kernel at once, as musl does it on a box: glibc
+    // would keep a few of each, and tests of memory would judge glibc.
+    #[cfg(target_env = "gnu")]
+    command.env("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=1048576");
     // SAFETY: the closure runs between fork and exec; it makes system calls only and allocates
     // nothing. init has one thread, so no lock is held by another one either.
     unsafe {

@@ -4,7 +4,9 @@ use lintel_api::{Lookup, Method, MethodId, Place};
 use lintel_ipc::call::{FieldError, Problem};
 use serde_json::{Map, Value};
 
-use super::{App, Asked, away, guard, problem, problem_answer, session_cookie, urls, wrong_method};
+use super::{
+    App, Asked, away, guard, json, problem, problem_answer, session_cookie, urls, wrong_method,
+};
 use crate::webd::front::answer::Answer;
 
 /// The answer to a request below `/api/`.
@@ -126,7 +128,7 @@ fn params(
 
 fn body(method: &Method, asked: &Asked) -> Result<Map<String, Value>, Problem> {
     match asked.content_type() {
-        "application/json" => match serde_json::from_slice(&asked.body) {
+        "application/json" => match json::parse(&asked.body) {
             Ok(Value::Object(map)) => Ok(map),
             Ok(_) => Err(problem(
                 400,
@@ -143,7 +145,7 @@ fn body(method: &Method, asked: &Asked) -> Result<Map<String, Value>, Problem> {
         },
         // RFC 7396, as it is.
         "application/merge-patch+json" if method.param("patch").is_some() => {
-            match serde_json::from_slice(&asked.body) {
+            match json::parse(&asked.body) {
                 Ok(patch @ Value::Object(_)) => Ok(Map::from_iter([("patch".to_owned(), patch)])),
                 Ok(_) | Err(_) => Err(problem(
                     400,

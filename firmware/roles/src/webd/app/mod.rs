@@ -7,6 +7,7 @@
 mod api;
 mod assets;
 mod guard;
+mod json;
 mod pages;
 pub mod urls;
 mod view;
