@@ -280,6 +280,21 @@ fn the_password_is_asked_for_in_a_terminal() {
         pty.send(&format!("{second}\r"));
         assert_eq!(pty.end(), status);
     }
+    // Ctrl-C leaves the terminal with its echo, and a slip is taken back unseen.
+    let script = "lintel auth password change; stty -a";
+    let mut pty = house.pty(80, &["sh", "-c", script]);
+    pty.expect("password: ");
+    pty.send("half a pass\x03");
+    pty.expect("nothing was changed");
+    let modes = pty.expect("echoke");
+    assert!(
+        modes.contains(" echo ") && modes.contains("isig icanon"),
+        "{modes}"
+    );
+    let mut pty = house.pty(80, &["lintel", "auth", "login"]);
+    pty.expect("password: ");
+    pty.send("nonsense\x15long enough wo\u{e9}\x7frds\r");
+    pty.expect("The password is right.");
     let mut pty = house.pty(80, &["lintel", "auth", "status"]);
     pty.expect("A password is set.");
 }

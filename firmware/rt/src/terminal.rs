@@ -1,6 +1,6 @@
 //! The terminal that a person sits at: its size, and its keys as they are pressed.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -15,6 +15,12 @@ mod ioctl {
 
 /// What Ctrl-D sends: there is no more.
 pub const END: u8 = 0x04;
+
+/// What Ctrl-C sends.
+pub const INTERRUPT: u8 = 0x03;
+
+/// Longest line that is read unseen, octets; more than any password.
+const LINE_BYTES_MAX: usize = 1024;
 
 /// Columns and lines of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,19 +49,13 @@ pub fn size(terminal: impl AsFd) -> Option<Size> {
     })
 }
 
-/// Standard input with the terminal's echo, lines or signals off, until dropped.
+/// Standard input with each key as it is pressed, Ctrl-C among them, and no echo, until dropped.
 pub struct Keys {
     before: Option<Termios>,
 }
 
 impl Keys {
-    /// No echo; lines and signals as ever. For passwords. On what is no terminal it does nothing.
-    pub fn unseen() -> Self {
-        Self::with(|termios| termios.local_flags.remove(LocalFlags::ECHO))
-    }
-
-    /// Each key as it is pressed, Ctrl-C among them, and no echo. On what is no terminal it does
-    /// nothing.
+    /// On what is no terminal it changes nothing, and no key will come.
     pub fn one_by_one() -> Self {
         Self::with(|termios| {
             let flags = LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG;
@@ -71,7 +71,7 @@ impl Keys {
         if let Some(before) = &before {
             let mut after = before.clone();
             change(&mut after);
-            // A terminal that refuses stays as it was; the password is then seen by its owner.
+            // A terminal that refuses stays as it was; a password is then seen by its owner.
             let _ = tcsetattr(&stdin, SetArg::TCSADRAIN, &after);
         }
         Self { before }
@@ -80,7 +80,7 @@ impl Keys {
     /// The next octet pressed within `wait`, [`END`] when the terminal is gone; `None` when
     /// nothing was pressed, or standard input is no terminal.
     pub fn next(&mut self, wait: Duration) -> Option<u8> {
-        let mut stdin = io::stdin();
+        let stdin = io::stdin();
         if self.before.is_none() {
             std::thread::sleep(wait);
             return None;
@@ -91,10 +91,32 @@ impl Keys {
             return None;
         }
         let mut octet = [END];
-        // A terminal that went away reads as its end for ever.
-        match stdin.read(&mut octet) {
+        // Past std's buffer, of which poll knows nothing. A terminal that went away reads as its
+        // end for ever.
+        match nix::unistd::read(&stdin, &mut octet) {
             Ok(1) => Some(octet[0]),
             _ => Some(END),
+        }
+    }
+}
+
+/// A line that nobody sees, for passwords; `ask` is called once nothing is shown any more. `None` when Ctrl-C or the terminal's end came in place
+/// of one. The terminal is left as it was in each case, which a signal would not do.
+pub fn read_unseen(ask: impl FnOnce()) -> Option<String> {
+    let mut keys = Keys::one_by_one();
+    ask();
+    let mut line = Vec::new();
+    loop {
+        match keys.next(Duration::from_secs(3600)) {
+            Some(b'\r' | b'\n') => return Some(String::from_utf8_lossy(&line).into_owned()),
+            Some(INTERRUPT) => return None,
+            Some(END) if line.is_empty() => return None,
+            // Backspace takes a whole character, of which UTF-8 marks all octets but the first.
+            Some(0x08 | 0x7f) => while line.pop().is_some_and(|octet| octet & 0xc0 == 0x80) {},
+            // Ctrl-U begins anew.
+            Some(0x15) => line.clear(),
+            Some(octet) if line.len() < LINE_BYTES_MAX => line.push(octet),
+            Some(_) | None => {}
         }
     }
 }

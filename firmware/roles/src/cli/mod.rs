@@ -27,7 +27,7 @@ use std::time::Duration;
 use lintel_api::MethodId;
 use lintel_api::types::LogEntry;
 use lintel_ipc::call::Problem;
-use lintel_rt::terminal::Keys;
+use lintel_rt::terminal;
 use serde_json::{Value, json};
 
 use args::{Globals, Invocation, UsageError};
@@ -250,16 +250,16 @@ fn read_password(new: bool) -> Result<String, ExitCode> {
 
 fn read_unseen(prompt: &str) -> Result<String, ExitCode> {
     let stdin = std::io::stdin();
-    let hidden = stdin.is_terminal().then(|| {
-        mutter(prompt);
-        Keys::unseen()
-    });
-    let mut line = String::new();
-    let read = stdin.read_line(&mut line);
-    if hidden.is_some() {
+    if stdin.is_terminal() {
+        let line = terminal::read_unseen(|| mutter(prompt));
         mutter("\n");
+        return line.ok_or_else(|| {
+            complain("there is no password; nothing was changed");
+            ExitCode::FAILURE
+        });
     }
-    match read {
+    let mut line = String::new();
+    match stdin.read_line(&mut line) {
         Ok(_) => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
         Err(error) => {
             complain(&format!("the password cannot be read: {error}"));

@@ -56,7 +56,9 @@ pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
         while waited < every {
             match keys.next(KEY_WAIT) {
                 // q, Escape, Ctrl-C and the end.
-                Some(b'q' | b'Q' | 0x1b | 0x03 | terminal::END) => return ExitCode::SUCCESS,
+                Some(b'q' | b'Q' | 0x1b | terminal::INTERRUPT | terminal::END) => {
+                    return ExitCode::SUCCESS;
+                }
                 Some(_) => break,
                 None => waited += KEY_WAIT,
             }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use lintel_api::types::{AuthStatus, ConfigApplied, ConfigShown, PASSWORD_CHARS_MIN};
 use lintel_api::{Method, MethodId};
 use lintel_model::config::{Config, TimeServer};
-use lintel_rt::terminal::Keys;
+use lintel_rt::terminal;
 use serde_json::{Value, json};
 
 use super::args::Globals;
@@ -315,15 +315,13 @@ fn yes(prompt: &str, default: bool) -> Result<bool, End> {
 }
 
 fn unseen(prompt: &str) -> Result<String, End> {
-    say(prompt);
-    let terminal = stdin().is_terminal();
-    let keys = terminal.then(Keys::unseen);
-    let answer = read_line();
-    drop(keys);
-    if terminal {
-        say("\n");
+    if !stdin().is_terminal() {
+        say(prompt);
+        return read_line().map(|line| line.trim_end_matches(['\r', '\n']).to_owned());
     }
-    answer.map(|line| line.trim_end_matches(['\r', '\n']).to_owned())
+    let answer = terminal::read_unseen(|| say(prompt));
+    say("\n");
+    answer.ok_or(End::Stopped("there was no password."))
 }
 
 fn line(prompt: &str) -> Result<String, End> {
