@@ -35,6 +35,7 @@
   for (const kind of ["status", "wan", "lease", "services", "config", "reset"]) {
     events.addEventListener(kind, soon);
   }
+  events.addEventListener("config", () => document.dispatchEvent(new Event("config-changed")));
   setInterval(() => { if (!document.hidden) soon(); }, QUIET_MS);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
 })();

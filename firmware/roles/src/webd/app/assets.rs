@@ -10,23 +10,25 @@ pub(crate) struct Asset {
     bytes: &'static [u8],
 }
 
+/// A file below `web/static` with its type.
+macro_rules! asset {
+    ($name:literal, $content_type:literal) => {
+        Asset {
+            path: concat!("/static/", $name),
+            content_type: $content_type,
+            bytes: include_bytes!(concat!("../../../../../web/static/", $name)),
+        }
+    };
+}
+
 /// Every file. Pages name them with the version as query, so that an update is seen at once.
-const ASSETS: [Asset; 3] = [
-    Asset {
-        path: "/static/lintel.css",
-        content_type: "text/css; charset=utf-8",
-        bytes: include_bytes!("../../../../../web/static/lintel.css"),
-    },
-    Asset {
-        path: "/static/live.js",
-        content_type: "text/javascript; charset=utf-8",
-        bytes: include_bytes!("../../../../../web/static/live.js"),
-    },
-    Asset {
-        path: "/static/icon.svg",
-        content_type: "image/svg+xml",
-        bytes: include_bytes!("../../../../../web/static/icon.svg"),
-    },
+const ASSETS: [Asset; 6] = [
+    asset!("lintel.css", "text/css; charset=utf-8"),
+    asset!("live.js", "text/javascript; charset=utf-8"),
+    asset!("pending.js", "text/javascript; charset=utf-8"),
+    asset!("editor.js", "text/javascript; charset=utf-8"),
+    asset!("moved.js", "text/javascript; charset=utf-8"),
+    asset!("icon.svg", "image/svg+xml"),
 ];
 
 /// The file at a path.

@@ -1,5 +1,7 @@
 //! Pages: first visit, login, the status page, and the diagnosis that is left when /data has
-//! failed.
+//! failed. The pages for what an owner does stand below, by subject.
+
+mod config;
 
 use lintel_api::types::{
     AuthStatus, Lease, PAGE_ENTRIES_MAX, PASSWORD_CHARS_MIN, Page, RESET_CONFIRM, Status,
@@ -10,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::view::StatusView;
+use super::view::plan::PendingView;
 use super::{App, Asked, away, guard, problem, problem_answer, session_cookie, urls, wrong_method};
 use crate::webd::front::answer::Answer;
 
@@ -18,36 +21,35 @@ pub(crate) struct Pages {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 7] = [
-    (
-        "base.html",
-        include_str!("../../../../../web/templates/base.html"),
-    ),
-    (
-        "setup.html",
-        include_str!("../../../../../web/templates/setup.html"),
-    ),
-    (
-        "login.html",
-        include_str!("../../../../../web/templates/login.html"),
-    ),
-    (
-        "status.html",
-        include_str!("../../../../../web/templates/status.html"),
-    ),
-    (
-        "fragment.html",
-        include_str!("../../../../../web/templates/fragment.html"),
-    ),
-    (
-        "failed.html",
-        include_str!("../../../../../web/templates/failed.html"),
-    ),
-    (
-        "error.html",
-        include_str!("../../../../../web/templates/error.html"),
-    ),
+/// A template with its name.
+macro_rules! template {
+    ($name:literal) => {
+        (
+            $name,
+            include_str!(concat!("../../../../../web/templates/", $name)),
+        )
+    };
+}
+
+const TEMPLATES: [(&str, &str); 14] = [
+    template!("base.html"),
+    template!("setup.html"),
+    template!("login.html"),
+    template!("status.html"),
+    template!("fragment.html"),
+    template!("failed.html"),
+    template!("error.html"),
+    template!("pending.html"),
+    template!("config.html"),
+    template!("problems.html"),
+    template!("plan.html"),
+    template!("changes.html"),
+    template!("moving.html"),
+    template!("moved.html"),
 ];
+
+/// What an owner finds where, in the order of the navigation.
+const PLACES: [(&str, &str); 2] = [("/", "Status"), ("/config", "Settings")];
 
 impl Pages {
     /// Parses every template; that they parse is tested.
@@ -95,14 +97,21 @@ pub(crate) fn answer(app: &App, asked: &Asked) -> Answer {
         ("POST", "/logout") => page.form().and_then(|_| page.logout()),
         ("POST", "/reset") => page.form().and_then(|form| page.reset(&form)),
         ("POST", "/reboot") => page.form().and_then(|_| page.reboot()),
-        (_, "/" | "/status/fragment") => Err(wrong_method("GET").into()),
-        (_, "/setup" | "/login") => Err(wrong_method("GET, POST").into()),
-        (_, "/logout" | "/reset" | "/reboot") => Err(wrong_method("POST").into()),
+        ("GET", "/config") => page.editor(),
+        ("POST", "/config") => page.form().and_then(|form| page.change(&form)),
+        ("POST", "/config/confirm") => page.form().and_then(|form| page.confirm(&form)),
+        ("GET", "/pending") => page.pending(),
+        ("GET", "/moved") => page.moved(),
+        (_, "/" | "/status/fragment" | "/pending" | "/moved") => Err(wrong_method("GET").into()),
+        (_, "/setup" | "/login" | "/config") => Err(wrong_method("GET, POST").into()),
+        (_, "/logout" | "/reset" | "/reboot" | "/config/confirm") => {
+            Err(wrong_method("POST").into())
+        }
         _ => Err(problem(
             404,
             "unknown-path",
             "There is no such page",
-            "The status page shows everything there is.",
+            "The status page leads to everything there is.",
         )
         .into()),
     };
@@ -274,6 +283,29 @@ impl Visit<'_> {
         answer
     }
 
+    /// Who may see what an owner sees; anybody else is led to where they may become it.
+    fn owner(&self) -> Result<AuthStatus, Stop> {
+        let auth = self.auth()?;
+        if auth.data_failed {
+            return Err(Stop::Elsewhere("/"));
+        }
+        if !auth.claimed {
+            return Err(Stop::Elsewhere("/setup"));
+        }
+        if !auth.logged_in {
+            return Err(Stop::Elsewhere("/login"));
+        }
+        Ok(auth)
+    }
+
+    /// The port that the visitor named.
+    fn port(&self) -> Option<u16> {
+        let host = self.asked.host.as_str();
+        let after_address = host.rfind(']').map_or(0, |at| at + 1);
+        let (_, port) = host.get(after_address..)?.split_once(':')?;
+        port.parse().ok()
+    }
+
     /// Where the same page is found over TLS; `None` when it came by it, or when the visitor came
     /// by a port that is not ours (a tunnel's), behind which the other port is unknown.
     fn encrypted_url(&self) -> Option<String> {
@@ -325,7 +357,8 @@ impl Visit<'_> {
             }
         };
         let accepts = self.asked.field("accept").unwrap_or_default();
-        if self.asked.path == "/status/fragment" || !accepts.contains("text/html") {
+        let part = ["/status/fragment", "/pending"].contains(&self.asked.path.as_str());
+        if part || !accepts.contains("text/html") {
             return problem_answer(&problem);
         }
         let detail = sentence_rest(&problem);
@@ -335,6 +368,19 @@ impl Visit<'_> {
     }
 
     fn page(&self, status: u16, name: &str, auth: &AuthStatus, values: minijinja::Value) -> Done {
+        let pending = if auth.logged_in && !auth.data_failed && name != "fragment.html" {
+            self.status()?.config.pending
+        } else {
+            None
+        };
+        let pending = pending.as_ref().map(PendingView::new);
+        let places = PLACES.map(|(path, name)| context! { path, name });
+        let values = context! {
+            pending => pending.as_ref().map(shown),
+            places => places.to_vec(),
+            here => &self.asked.path,
+            ..values
+        };
         Ok(self.render(status, name, Some(auth), values)?)
     }
 
@@ -359,7 +405,7 @@ impl Visit<'_> {
     }
 
     fn status_view(&self, with_leases: bool) -> Result<StatusView, Stop> {
-        let status: Status = self.result("status", json!({}))?;
+        let status = self.status()?;
         let leases = if with_leases {
             let wanted = json!({ "limit": PAGE_ENTRIES_MAX });
             self.result("dhcp.leases.list", wanted)?
@@ -376,12 +422,21 @@ impl Visit<'_> {
         ))
     }
 
+    fn status(&self) -> Result<Status, Stop> {
+        self.result("status", json!({}))
+    }
+
     fn auth(&self) -> Result<AuthStatus, Stop> {
         self.result("auth.status", json!({}))
     }
 
     fn result<T: DeserializeOwned>(&self, method: &'static str, params: Value) -> Result<T, Stop> {
-        let value = self.call(method, params)??.result.map_err(Stop::from)?;
+        let reply = self.call(method, params)??;
+        Self::read(method, reply)
+    }
+
+    fn read<T: DeserializeOwned>(method: &'static str, reply: Reply) -> Result<T, Stop> {
+        let value = reply.result.map_err(Stop::from)?;
         serde_json::from_value(value).map_err(|error| {
             log::error!("{method} answered in another shape: {error}");
             problem(
@@ -438,7 +493,7 @@ impl Visit<'_> {
     }
 }
 
-fn shown(view: &StatusView) -> minijinja::Value {
+fn shown<T: serde::Serialize>(view: &T) -> minijinja::Value {
     minijinja::Value::from(minijinja::value::Serde(view))
 }
 

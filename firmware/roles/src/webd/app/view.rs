@@ -1,5 +1,7 @@
 //! What the status page shows, in words: from the API's types to texts for the templates.
 
+pub(crate) mod plan;
+
 use lintel_api::types::{Lease, Service, Status, WanStatus};
 use lintel_model::facts::{DataState, Severity};
 use lintel_model::lease::BindingState;
@@ -125,31 +127,23 @@ fn headline(wan: &WanStatus) -> Headline {
 }
 
 fn notices(status: &Status) -> Vec<NoticeView> {
-    let view = |severity: Severity, text: &str| {
-        let (tone, label) = match severity {
-            Severity::Info => ("plain", "Note"),
-            Severity::Warning => ("warn", "Warning"),
-            Severity::Error => ("bad", "Problem"),
-        };
-        NoticeView {
-            tone,
-            label,
-            text: text.to_owned(),
-        }
+    let notices = status.notices.iter();
+    notices
+        .map(|notice| notice_view(notice.severity, &notice.text))
+        .collect()
+}
+
+fn notice_view(severity: Severity, text: &str) -> NoticeView {
+    let (tone, label) = match severity {
+        Severity::Info => ("plain", "Note"),
+        Severity::Warning => ("warn", "Warning"),
+        Severity::Error => ("bad", "Problem"),
     };
-    let mut views: Vec<NoticeView> = status
-        .notices
-        .iter()
-        .map(|notice| view(notice.severity, &notice.text))
-        .collect();
-    if let Some(pending) = &status.config.pending {
-        let text = format!(
-            "Revision {} waits to be confirmed; otherwise it is taken back in {} s.",
-            pending.revision, pending.seconds_left
-        );
-        views.insert(0, view(Severity::Warning, &text));
+    NoticeView {
+        tone,
+        label,
+        text: text.to_owned(),
     }
-    views
 }
 
 fn wan(wan: &WanStatus, now: u64) -> Vec<Row> {

@@ -16,7 +16,7 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const HEADERS_MAX: usize = 64;
 /// Body of a request: the largest form or record is far below.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Body of a request below `/api/config`: a whole configuration with thousands of records.
+/// Body of a request below `/api/config`, and of the editor's form: a whole configuration with thousands of records.
 pub const CONFIG_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Bodies that are being received or wait for an answer, all connections together.
 pub const BODIES_BYTES_MAX: usize = 1024 * 1024;
@@ -87,7 +87,7 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024;
 
 /// Largest body that `path` may carry.
 pub fn body_bytes_max(path: &str) -> usize {
-    if path == "/api/config" || path.starts_with("/api/config/") {
+    if path == "/config" || path == "/api/config" || path.starts_with("/api/config/") {
         CONFIG_BODY_BYTES_MAX
     } else {
         BODY_BYTES_MAX
