@@ -465,6 +465,29 @@ fn a_batch_stops_or_goes_on() {
         let shown = house.cli(&["config", "show"]).out;
         assert_eq!(shown.contains("by a batch"), applied, "{args:?}: {shown}");
     }
+    // Many changes as one: a single revision, or none.
+    let lines = "config patch '{\"lan\": {\"address\": \"10.9.8.1/24\"}}' --reason 'moves'\n\
+                 config patch '{\"dhcp\": {\"lease_s\": 7200}}' --reason 'and lasts'\n\
+                 config patch '{\"dhcp\": {\"pool\": {\"first\": \"10.9.8.9\", \"last\": \"10.9.8.99\"}}}'\n";
+    let wrong = format!("{lines}config patch '{{\"lan\": {{\"adress\": 1}}}}'\n");
+    for (input, code) in [
+        (format!("{lines}health\n"), 2),
+        (wrong, 2),
+        (lines.to_owned(), 0),
+    ] {
+        let shown = house.cli(&["config", "show"]).out;
+        assert!(!shown.contains("10.9.8.1"), "{shown}");
+        let out = house.cli_with(&["batch", "--as-one"], &input);
+        assert_eq!(out.code, code, "{}", out.err);
+    }
+    let revision = house.cli(&["--json", "config", "show"]).out;
+    let revision: Value = serde_json::from_str(&revision).unwrap();
+    assert_eq!(
+        (&revision["revision"], &revision["reason"]),
+        (&3.into(), &"moves; and lasts".into())
+    );
+    assert_eq!(revision["config"]["dhcp"]["lease_s"], 7200);
+    assert_eq!(revision["config"]["dhcp"]["pool"]["last"], "10.9.8.99");
     let both = house.cli(&["batch", "--file", &file, "health"]);
     assert!(
         both.code == 2 && both.err.contains("not both"),

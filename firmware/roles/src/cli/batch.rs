@@ -6,6 +6,7 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use lexopt::Arg;
+use lintel_api::MethodId;
 use lintel_ipc::call::Problem;
 use serde_json::{Value, json};
 
@@ -27,7 +28,11 @@ struct Line {
 }
 
 pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
-    let (lines, go_on) = match read(rest) {
+    let Asked {
+        lines,
+        go_on,
+        as_one,
+    } = match read(rest) {
         Ok(read) => read,
         Err(reason) => return wrong_use(CommandId::Batch, &reason),
     };
@@ -47,6 +52,16 @@ pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
         complain("nothing was run: put the lines right, or run the others with --go-on");
         return ExitCode::from(EXIT_USAGE);
     }
+    let lines = match as_one {
+        true => match together(lines) {
+            Ok(line) => Vec::from_iter(line),
+            Err(reason) => {
+                complain(&format!("{reason}; nothing was run"));
+                return ExitCode::from(EXIT_USAGE);
+            }
+        },
+        false => lines,
+    };
     for (done, line) in lines.iter().enumerate() {
         let well = batch.one(line);
         if !well && !go_on {
@@ -144,13 +159,87 @@ impl Batch<'_> {
     }
 }
 
-/// The lines and whether to go on after a failure; else what is wrong with the arguments.
-fn read(rest: &[OsString]) -> Result<(Vec<Line>, bool), String> {
-    let (mut go_on, mut file, mut lines) = (false, None, Vec::new());
+/// Many changes of the configuration as a single one: a revision, a plan, and all or nothing.
+fn together(lines: Vec<Line>) -> Result<Option<Line>, String> {
+    let mut whole: Option<Line> = None;
+    let mut reasons = Vec::new();
+    for line in lines {
+        let number = line.number;
+        let mut call = line
+            .meaning
+            .map_err(|reason| format!("line {number}: {reason}"))?;
+        if call.method.id != MethodId::ConfigPatch {
+            return Err(format!(
+                "line {number}: only config patch can be a part of one change"
+            ));
+        }
+        if let Some(reason) = call.params["reason"].as_str() {
+            reasons.push(reason.to_owned());
+        }
+        if let Some(first) = &mut whole
+            && let Ok(before) = &mut first.meaning
+        {
+            let patch = call.params["patch"].take();
+            let after = before.params["patch"].take();
+            before.params["patch"] = composed(after, patch)
+                .map_err(|path| format!("line {number}: {path} was taken away by a line before"))?;
+            for (name, value) in call.params.as_object().into_iter().flatten() {
+                if name != "patch" {
+                    before.params[name] = value.clone();
+                }
+            }
+            first.text = format!("config patch (lines {} to {number})", first.number);
+        } else {
+            whole = Some(Line {
+                meaning: Ok(call),
+                ..line
+            });
+        }
+    }
+    if let Some(Ok(call)) = whole.as_mut().map(|line| &mut line.meaning)
+        && !reasons.is_empty()
+    {
+        call.params["reason"] = json!(reasons.join("; "));
+    }
+    Ok(whole)
+}
+
+/// The merge patch (RFC 7396) that does what one does and then the other. The error is the path
+/// of what the first takes away whole and the second sets in part: no patch says that.
+fn composed(first: Value, second: Value) -> Result<Value, String> {
+    match (first, second) {
+        (Value::Object(mut first), Value::Object(second)) => {
+            for (key, second) in second {
+                let value = match first.remove(&key) {
+                    None => second,
+                    Some(Value::Null) if second.is_object() => return Err(key),
+                    Some(first) => {
+                        composed(first, second).map_err(|path| format!("{key}.{path}"))?
+                    }
+                };
+                first.insert(key, value);
+            }
+            Ok(Value::Object(first))
+        }
+        (_, second) => Ok(second),
+    }
+}
+
+/// What the arguments ask for.
+struct Asked {
+    lines: Vec<Line>,
+    go_on: bool,
+    as_one: bool,
+}
+
+/// What is asked for; else what is wrong with the arguments.
+fn read(rest: &[OsString]) -> Result<Asked, String> {
+    let (mut go_on, mut as_one, mut file, mut lines) = (false, false, None, Vec::new());
     let mut parser = lexopt::Parser::from_args(rest);
     while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
         match arg {
             Arg::Long("go-on") => go_on = true,
+            Arg::Long("as-one") => as_one = true,
             Arg::Long("file") => {
                 let name = parser.value().map_err(|error| error.to_string())?;
                 file = Some(name.to_string_lossy().into_owned());
@@ -158,6 +247,9 @@ fn read(rest: &[OsString]) -> Result<(Vec<Line>, bool), String> {
             Arg::Value(line) => lines.push(line.to_string_lossy().into_owned()),
             arg => return Err(arg.unexpected().to_string()),
         }
+    }
+    if go_on && as_one {
+        return Err("what is done as one cannot go on in part".to_owned());
     }
     let from_stdin = lines.is_empty() && file.as_deref().is_none_or(|name| name == "-");
     if !lines.is_empty() && file.is_some() {
@@ -189,7 +281,11 @@ fn read(rest: &[OsString]) -> Result<(Vec<Line>, bool), String> {
             meaning,
         })
     });
-    Ok((lines.collect(), go_on))
+    Ok(Asked {
+        lines: lines.collect(),
+        go_on,
+        as_one,
+    })
 }
 
 /// The call that a line asks for.
@@ -234,5 +330,27 @@ fn read_text(name: &str) -> Result<String, String> {
             Err(format!("{name} is longer than {BATCH_BYTES_MAX} octets"))
         }
         Ok(_) => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_patches_become_one() {
+        let first = json!({"lan": {"domain": "a", "ports": ["eth1"]}, "run": null, "x": 1});
+        let second = json!({"lan": {"domain": "b", "address": null}, "dns": {"y": []}, "x": null});
+        assert_eq!(
+            composed(first, second),
+            Ok(json!({
+                "lan": {"domain": "b", "ports": ["eth1"], "address": null},
+                "run": null, "dns": {"y": []}, "x": null,
+            }))
+        );
+        let taken = json!({"dhcp": {"pool": null}});
+        let part = json!({"dhcp": {"pool": {"first": "10.0.0.9"}}});
+        assert_eq!(composed(taken.clone(), part), Err("dhcp.pool".to_owned()));
+        assert_eq!(composed(taken.clone(), taken.clone()), Ok(taken));
     }
 }

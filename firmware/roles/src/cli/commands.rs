@@ -83,19 +83,25 @@ blank or holds a password is not kept.
     Command {
         id: CommandId::Batch,
         name: "batch",
-        usage: "[--go-on] [--file FILE] [LINE]...",
+        usage: "[--go-on | --as-one] [--file FILE] [LINE]...",
         summary: "Many commands, one a line, from a file, from arguments or from standard input",
         help: "\
 A line is a command without the word lintel: config apply new.toml. Words with
 blanks stand in quotes; what begins with # is a comment. All lines are read
 before the first is run, and one that is wrong stops them all; then they are run
 in order up to the first that fails. --go-on runs every line that can be run.
+--as-one takes lines of config patch alone and makes a single change of them:
+one revision, one plan, all or nothing.
 With --json each line prints one JSON object: {\"line\", \"command\"} and
 \"result\", or \"problem\" as the REST API has it.
 Exit status: 0 all done; else that of the first line that failed, 1 or 2.
 ",
         options: &[
             flag("--go-on", "do the other lines when one fails"),
+            flag(
+                "--as-one",
+                "make one change of the configuration of all lines",
+            ),
             CommandOption {
                 name: "--file",
                 value: "FILE",
