@@ -359,6 +359,17 @@ fn events_come_as_they_happen_and_go_on_where_they_stopped() {
     until("the lease is told again", PATIENCE, || {
         again.printed().contains("event: lease")
     });
+    // A program has a token, and no cookie.
+    let words = ["auth", "tokens", "create", "monitor", "read"];
+    let made = home.street.router.cli_json(&words);
+    let bearer = format!("Authorization: Bearer {}", made["token"].as_str().unwrap());
+    let args = ["curl", "-s", "-N", "-H", &bearer, &url];
+    let program = home.street.hosts[0]
+        .ns
+        .spawn(&home.dir.path("program"), args);
+    until("the program's stream begins", PATIENCE, || {
+        program.printed().contains("id: ")
+    });
     let strange = listen("strange", &["-H", "Last-Event-ID: another-1"]);
     until("a strange id begins anew", PATIENCE, || {
         strange.printed().contains("event: reset")

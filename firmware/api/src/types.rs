@@ -708,7 +708,7 @@ impl std::fmt::Debug for PasswordParams {
 pub struct AuthStatus {
     /// A password is set.
     pub claimed: bool,
-    /// This caller has a session.
+    /// This caller has a session, or an API token.
     pub logged_in: bool,
     /// This caller may set the password now.
     pub may_claim: bool,

@@ -424,7 +424,7 @@ fn events() -> Value {
     json!({
         "operationId": "events",
         "summary": "What happens, as server-sent events",
-        "description": "Needs a session. A client that returns with Last-Event-ID is told what \
+        "description": "Needs a session or an API token. A client that returns with Last-Event-ID is told what \
             it missed, or `reset`.",
         "tags": ["status"],
         "security": [{ "bearer": [] }, { "cookie": [] }, { "cookie_tls": [] }],

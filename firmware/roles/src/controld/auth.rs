@@ -158,12 +158,7 @@ impl Auth {
         }
     }
 
-    /// Whether the token belongs to a session; using it keeps it alive.
-    pub(super) fn is_session(&mut self, now: Now, token: Option<&str>) -> bool {
-        matches!(self.bearer(now, token), Bearer::Session(_))
-    }
-
-    /// The same, for a token of which the SHA-256 is known.
+    /// Whether a session has this key, the SHA-256 of its token; using it keeps it alive.
     pub(super) fn is_session_key(&mut self, now: Now, key: &[u8; 32]) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -392,6 +387,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::controld::tests::CountingRng;
+
+    impl Auth {
+        fn is_session(&mut self, now: Now, token: Option<&str>) -> bool {
+            matches!(self.bearer(now, token), Bearer::Session(_))
+        }
+    }
 
     fn at(s: u64) -> Now {
         Now {

@@ -14,7 +14,7 @@ use lintel_model::facts::DataState;
 use lintel_store::{TOKENS_ENTRIES_MAX, TokenRow};
 use serde_json::Value;
 
-use super::auth::{self, LoginError, SESSION_IDLE, SESSION_S_MAX, SessionView};
+use super::auth::{self, Bearer, LoginError, SESSION_IDLE, SESSION_S_MAX, SessionView};
 use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem, read, to_value};
 use super::config_calls::{bad_cursor, page_limit};
 use super::core::{Core, Now};
@@ -26,7 +26,7 @@ impl Core {
         let claimed = self.auth.is_claimed();
         AuthStatus {
             claimed,
-            logged_in: local || self.auth.is_session(now, caller.token.as_deref()),
+            logged_in: local || self.auth.bearer(now, caller.token.as_deref()) != Bearer::Nobody,
             may_claim: good && !claimed && (local || self.is_on_lan(caller)),
             data_failed: !good,
             hostname: self.active.config.system.hostname.clone(),
