@@ -144,7 +144,6 @@ fn a_change_that_waits_is_shown_on_every_page_until_it_is_kept_or_taken_back() {
     }
     browser.click(".pending [value=rollback]");
     browser.wait_until("the banner is gone", || browser.text("#pending").is_empty());
-    browser.wait_for("#live", "lan");
     assert_eq!(told::status(&street.router)["lan"]["domain"], "lan");
 
     edit("home");
@@ -172,4 +171,177 @@ fn a_change_that_waits_is_shown_on_every_page_until_it_is_kept_or_taken_back() {
     browser.wait_for("#problems", "Line 2");
     assert_eq!(told::status(&street.router)["config"]["revision"], 3);
     no_complaints(&browser, &[" 422 "]);
+}
+
+#[test]
+fn changes_are_looked_at_undone_and_restored_on_the_pages() {
+    let (street, _client) = home();
+    let Some(browser) = owner(&street) else {
+        return;
+    };
+    let config = || street.router.cli_json(&["config", "show"])["config"].clone();
+    let lease_s = || config()["dhcp"]["lease_s"].clone();
+    let commit = |toml: &str, reason: &str| {
+        browser.open(&format!("{PAGE}config"));
+        write(&browser, toml);
+        browser.wait_for("#problems", "Nothing is wrong");
+        browser.keys("#reason", reason);
+        browser.click("[value=commit]");
+        browser.wait_for("h1", "History");
+        browser.wait_for(".revisions", reason);
+    };
+    let shorter = format!("[dhcp]\nlease_s = 3600\n{CONFIG}");
+    commit(&shorter, "a <shorter> lease");
+    let upstream = format!("{shorter}\n[dns]\nupstreams = [\"9.9.9.9\"]\n");
+    commit(&upstream, "another resolver");
+    assert_eq!(lease_s(), 3600);
+    browser.wait_for(".revisions tbody tr:first-child", "in force");
+    pictures(&browser, "history");
+
+    // One change of two is undone, and the later one stays.
+    browser.open(&format!("{PAGE}history/diff?to=2"));
+    browser.wait_for(".changes", "dhcp.lease_s");
+    browser.wait_for("h1", "What revision 2 changed");
+    pictures(&browser, "diff");
+    browser.click(".changes a");
+    browser.wait_for("h1", "Undo what revision 2 did to dhcp.lease_s");
+    browser.wait_for("#preview", "dhcp.lease_s");
+    pictures(&browser, "undo");
+    browser.click("main form button");
+    browser.wait_for("h1", "History");
+    browser.wait_for(".revisions", "undo dhcp.lease_s of revision 2");
+    assert_eq!(lease_s(), 43200);
+    assert_eq!(config()["dns"]["upstreams"], json!(["9.9.9.9"]));
+
+    // A state as a whole, and what cannot be undone any more is said.
+    browser.open(&format!("{PAGE}history/back?revision=2"));
+    browser.wait_for("h1", "Restore revision 2 whole");
+    browser.keys("#reason", &format!("it was better{ENTER}"));
+    browser.wait_for(".revisions", "it was better");
+    assert_eq!(lease_s(), 3600);
+    browser.open(&format!("{PAGE}history/back?undo=3"));
+    browser.wait_for(".alert", "cannot be undone");
+    browser.open(&format!("{PAGE}history/diff?from=1&to=3"));
+    browser.wait_for("h1", "From revision 1 to revision 3");
+    browser.wait_for(".changes", "dns.upstreams");
+    no_complaints(&browser, &[" 409 "]);
+}
+
+#[test]
+fn an_address_is_kept_and_a_name_added_with_a_click() {
+    let (street, _client) = home();
+    let host = &street.hosts[0];
+    let Some(browser) = owner(&street) else {
+        return;
+    };
+    let lease = host.lease(PATIENCE).address;
+    let address = lease.split('/').next().unwrap();
+    browser.open(&format!("{PAGE}devices"));
+    browser.wait_for(".leases", "annes-laptop");
+    pictures(&browser, "devices");
+    browser.click("[value=reserve]");
+    browser.wait_for(".reservations", address);
+    browser.wait_for(".leases", "fixed");
+    pictures(&browser, "devices-fixed");
+    let kept = street.router.cli_json(&["config", "show"]);
+    let kept = &kept["config"]["dhcp"]["reservations"];
+    assert_eq!(kept[0]["address"], address, "{kept}");
+    browser.click("[value=release]");
+    browser.wait_until("it is gone", || browser.text(".reservations").is_empty());
+
+    browser.open(&format!("{PAGE}names"));
+    browser.wait_for("h1", "Names");
+    browser.click("summary");
+    browser.keys("#name", "nas");
+    browser.keys("#value", &format!("192.168.1.999{ENTER}"));
+    browser.wait_for(".alert", "dns.records");
+    assert_eq!(
+        browser.script("return document.querySelector('#name').value"),
+        json!("nas")
+    );
+    pictures(&browser, "names-wrong");
+    browser.script("document.querySelector('#value').value = ''");
+    browser.keys("#value", &format!("192.168.1.77{ENTER}"));
+    browser.wait_for(".records", "nas.lan");
+    assert_eq!(host.dig("192.168.1.1", &["nas.lan"]), ["192.168.1.77"]);
+    pictures(&browser, "names");
+    browser.click("[value=delete]");
+    browser.wait_until("it is gone", || !browser.text(".records").contains("nas"));
+    assert_eq!(host.dig("192.168.1.1", &["nas.lan"]), [] as [&str; 0]);
+    no_complaints(&browser, &[" 422 "]);
+}
+
+#[test]
+fn services_logs_and_people_are_looked_after_on_the_pages() {
+    let (street, _client) = home();
+    let Some(browser) = owner(&street) else {
+        return;
+    };
+    browser.open(&format!("{PAGE}services"));
+    browser.wait_for("h1", "Services");
+    pictures(&browser, "services");
+    let before = told::roles(&street.router)["dnsd"].pid;
+    browser.click("[name=restart][value=dnsd]");
+    browser.wait_for("h1", "Services");
+    status_when(
+        &street.router,
+        "dnsd is another process",
+        PATIENCE,
+        |status| {
+            let roles = status["services"].as_array().unwrap();
+            let dnsd = roles.iter().find(|role| role["name"] == "dnsd").unwrap();
+            dnsd["state"] == "ready" && dnsd["pid"] != json!(before)
+        },
+    );
+
+    browser.open(&format!("{PAGE}logs?role=controld"));
+    browser.wait_for(".log", "controld");
+    pictures(&browser, "logs");
+    browser.keys("#find", &format!("no line says this{ENTER}"));
+    browser.wait_for("main", "0 of the newest");
+
+    browser.open(&format!("{PAGE}people"));
+    browser.wait_for(".sessions", "this one");
+    browser.script("document.querySelectorAll('details').forEach(d => { d.open = true })");
+    pictures(&browser, "people");
+    browser.keys("#name", &format!("backup{ENTER}"));
+    browser.wait_for("#made", "The new token");
+    browser.wait_for(".tokens", "backup");
+    let token = browser.script("return document.querySelector('#token').value");
+    let bearer = format!("Authorization: Bearer {}", token.as_str().unwrap());
+    let url = format!("{PAGE}api/status");
+    let code = || {
+        let args = [
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "-m",
+            "5",
+            "-w",
+            "%{http_code}",
+        ];
+        street.hosts[0].ns.ok(args
+            .into_iter()
+            .chain(["-H", bearer.as_str(), url.as_str()]))
+    };
+    assert_eq!(code(), "200");
+    browser.click("[value=delete-token]");
+    browser.wait_for(".alert", "The token is deleted");
+    assert_eq!(code(), "401");
+
+    browser.script("document.querySelectorAll('details').forEach(d => { d.open = true })");
+    browser.keys("#current", "not the password");
+    browser.keys("#password", "eight green bottles");
+    browser.keys("#again", &format!("eight green bottles{ENTER}"));
+    browser.wait_for(".alert.bad", "password");
+    browser.script("document.querySelectorAll('details').forEach(d => { d.open = true })");
+    browser.keys("#current", PASSWORD);
+    browser.keys("#password", "eight green bottles");
+    browser.keys("#again", &format!("eight green bottles{ENTER}"));
+    browser.wait_for(".alert.good", "The password is changed");
+    browser.wait_for(".audit", "auth.password.change");
+    browser.open(PAGE);
+    browser.wait_for(".headline .title", "Online");
+    no_complaints(&browser, &[" 422 ", " 401 ", " 403 "]);
 }

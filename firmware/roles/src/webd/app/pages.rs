@@ -2,6 +2,10 @@
 //! failed. The pages for what an owner does stand below, by subject.
 
 mod config;
+mod history;
+mod household;
+mod people;
+mod upkeep;
 
 use lintel_api::types::{
     AuthStatus, Lease, PAGE_ENTRIES_MAX, PASSWORD_CHARS_MIN, Page, RESET_CONFIRM, Status,
@@ -31,7 +35,15 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 14] = [
+const TEMPLATES: [(&str, &str); 22] = [
+    template!("history.html"),
+    template!("diff.html"),
+    template!("back.html"),
+    template!("devices.html"),
+    template!("names.html"),
+    template!("services.html"),
+    template!("logs.html"),
+    template!("people.html"),
     template!("base.html"),
     template!("setup.html"),
     template!("login.html"),
@@ -49,7 +61,16 @@ const TEMPLATES: [(&str, &str); 14] = [
 ];
 
 /// What an owner finds where, in the order of the navigation.
-const PLACES: [(&str, &str); 2] = [("/", "Status"), ("/config", "Settings")];
+const PLACES: [(&str, &str); 8] = [
+    ("/", "Status"),
+    ("/devices", "Devices"),
+    ("/names", "Names"),
+    ("/config", "Settings"),
+    ("/history", "History"),
+    ("/services", "Services"),
+    ("/logs", "Logs"),
+    ("/people", "People"),
+];
 
 impl Pages {
     /// Parses every template; that they parse is tested.
@@ -100,11 +121,30 @@ pub(crate) fn answer(app: &App, asked: &Asked) -> Answer {
         ("GET", "/config") => page.editor(),
         ("POST", "/config") => page.form().and_then(|form| page.change(&form)),
         ("POST", "/config/confirm") => page.form().and_then(|form| page.confirm(&form)),
+        ("POST", "/config/rollback") => page.form().and_then(|form| page.go_back(&form)),
+        ("GET", "/history") => page.history(),
+        ("GET", "/history/diff") => page.diff(),
+        ("GET", "/history/back") => page.back(),
+        ("GET", "/devices") => page.devices(),
+        ("POST", "/devices") => page.form().and_then(|form| page.change_devices(&form)),
+        ("GET", "/names") => page.names(),
+        ("POST", "/names") => page.form().and_then(|form| page.change_names(&form)),
+        ("GET", "/services") => page.services(),
+        ("POST", "/services") => page.form().and_then(|form| page.restart(&form)),
+        ("GET", "/logs") => page.logs(),
+        ("GET", "/people") => page.people(),
+        ("POST", "/people") => page.form().and_then(|form| page.change_people(&form)),
         ("GET", "/pending") => page.pending(),
         ("GET", "/moved") => page.moved(),
         (_, "/" | "/status/fragment" | "/pending" | "/moved") => Err(wrong_method("GET").into()),
+        (_, "/history" | "/history/diff" | "/history/back" | "/logs") => {
+            Err(wrong_method("GET").into())
+        }
+        (_, "/devices" | "/names" | "/services" | "/people") => {
+            Err(wrong_method("GET, POST").into())
+        }
         (_, "/setup" | "/login" | "/config") => Err(wrong_method("GET, POST").into()),
-        (_, "/logout" | "/reset" | "/reboot" | "/config/confirm") => {
+        (_, "/logout" | "/reset" | "/reboot" | "/config/confirm" | "/config/rollback") => {
             Err(wrong_method("POST").into())
         }
         _ => Err(problem(
@@ -298,6 +338,18 @@ impl Visit<'_> {
         Ok(auth)
     }
 
+    /// Where the navigation says that the visitor is: a page below another belongs to it.
+    fn place(&self) -> String {
+        let first = self.asked.path.trim_start_matches('/').split('/').next();
+        format!("/{}", first.unwrap_or_default())
+    }
+
+    /// A value of the query.
+    fn asked_for(&self, name: &str) -> Option<String> {
+        let pairs = urls::pairs(&self.asked.query)?;
+        pairs.into_iter().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+
     /// The port that the visitor named.
     fn port(&self) -> Option<u16> {
         let host = self.asked.host.as_str();
@@ -378,7 +430,7 @@ impl Visit<'_> {
         let values = context! {
             pending => pending.as_ref().map(shown),
             places => places.to_vec(),
-            here => &self.asked.path,
+            here => self.place(),
             ..values
         };
         Ok(self.render(status, name, Some(auth), values)?)

@@ -1,6 +1,10 @@
 //! What the status page shows, in words: from the API's types to texts for the templates.
 
+pub(crate) mod history;
+pub(crate) mod household;
+pub(crate) mod people;
 pub(crate) mod plan;
+pub(crate) mod upkeep;
 
 use lintel_api::types::{Lease, Service, Status, WanStatus};
 use lintel_model::facts::{DataState, Severity};

@@ -83,7 +83,7 @@ impl Visit<'_> {
             }
             Ok(reply) => {
                 let applied: ConfigApplied = Self::read(method, reply)?;
-                self.committed(applied, |error| {
+                self.committed(applied, "/history", |error| {
                     draft.error = Some(error);
                     self.edit(422, &draft)
                 })
@@ -107,10 +107,11 @@ impl Visit<'_> {
         self.page(status, "config.html", &auth, values)
     }
 
-    /// Where a change leads: to the history, or with the box to its new address.
+    /// Where a change leads: to a page that shows it, or with the box to its new address.
     pub(super) fn committed(
         &self,
         applied: ConfigApplied,
+        then: &'static str,
         failed: impl FnOnce(String) -> Done,
     ) -> Done {
         if applied.outcome == "reverted" {
@@ -124,7 +125,7 @@ impl Visit<'_> {
             Some((address.to_string(), token, pending))
         });
         let Some((address, token, pending)) = moves else {
-            return Ok(see("/"));
+            return Ok(see(then));
         };
         let scheme = if self.asked.secure { "https" } else { "http" };
         let port = self.port().map_or(String::new(), |port| format!(":{port}"));
