@@ -157,3 +157,47 @@ fn from_afar_all_is_as_on_the_box() {
         "{words}"
     );
 }
+
+#[test]
+fn a_monitor_from_afar_looks_when_something_happens() {
+    let home = home();
+    let info = home.street.router.cli_json(&["system", "info"]);
+    let shown = info["tls_sha256"].as_str().unwrap();
+    let token = home.token_file("read");
+    let binary = router::binary();
+    let monitor = |target: &[&str], log: &str| {
+        let looks = [
+            "--json",
+            "--token-file",
+            &token,
+            "monitor",
+            "--every",
+            "3600",
+        ];
+        let args = [&[binary.to_str().unwrap()], target, &looks].concat();
+        home.street.hosts[0].ns.spawn(&home.dir.path(log), args)
+    };
+    let monitors = [
+        monitor(&["--host", "192.168.1.1", "--fingerprint", shown], "secure"),
+        monitor(&["--host", PLAIN], "plain"),
+    ];
+    let sees = |revision: u64| {
+        let wanted = format!("\"revision\":{revision}");
+        monitors
+            .iter()
+            .all(|monitor| monitor.printed().contains(&wanted))
+    };
+    until("both have looked", PATIENCE, || sees(1));
+    // Nobody is told that they listen: the change is made anew until both have heard of one.
+    let text = home.street.router.cli_ok(&["config", "show"]);
+    let mut revision = 1;
+    until("both have heard of a change", PATIENCE, || {
+        revision += 1;
+        let text = format!("{text}# change {revision}\n");
+        let file = home.dir.write("watched.toml", &text);
+        home.street
+            .router
+            .cli_ok(&["config", "apply", file.to_str().unwrap()]);
+        (2..=revision).any(sees)
+    });
+}

@@ -56,8 +56,10 @@ answers.
         usage: "[--every SECONDS]",
         summary: "The box at a glance, kept up to date, with its newest log lines",
         help: "\
-q, Escape or Ctrl-C ends it. Into a file or a pipe it writes one look after the
-other; with --json each is the status on one line, as the REST API has it.
+q, Escape or Ctrl-C ends it. With --host a look follows at once when something
+changes, since the box tells its events there. Into a file or a pipe it writes
+one look after the other; with --json each is the status on one line, as the
+REST API has it.
 ",
         options: &[CommandOption {
             name: "--every",

@@ -3,7 +3,7 @@
 //! A box's certificate is its own and signed by nobody, so that it is known by its fingerprint:
 //! what the box shows on its console and pages is compared with what comes over the wire.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use super::text::io_words;
 
 /// Longest wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Longest quiet of a stream of events; the front sends something every 15 s.
+const EVENT_WAIT: Duration = Duration::from_secs(60);
 /// Largest head of an answer, octets.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most fields in it.
@@ -178,22 +180,9 @@ impl Host {
                 }
             }
         }
-        let default = if self.secure { 443 } else { 80 };
-        let port = match self.port {
-            port if port == default => String::new(),
-            port => format!(":{port}"),
-        };
-        let mut head = format!(
-            "{} {target}{query} HTTP/1.1\r\nHost: {}{port}\r\nAccept: application/json\r\n\
-             User-Agent: lintel/{}\r\nConnection: close\r\n",
-            method.verb.as_str(),
-            self.name,
-            env!("CARGO_PKG_VERSION"),
-        );
+        let target = target + &query;
+        let mut head = self.head(method.verb.as_str(), &target, "application/json");
         head.push_str(&fields);
-        if let Some(token) = &self.token {
-            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
-        }
         let body = match (body.is_empty(), method.verb) {
             (true, Verb::Get | Verb::Delete) => Vec::new(),
             _ => Value::Object(body).to_string().into_bytes(),
@@ -207,9 +196,43 @@ impl Host {
 
     /// Sends a request and takes the answer: status and body; else why not, in words.
     fn exchange(&self, request: &[u8]) -> Result<(u16, Vec<u8>), String> {
-        let stream = self.connect()?;
+        let (stream, judge) = self.open(REPLY_WAIT)?;
+        answer(stream, request).map_err(|error| match judge {
+            Some(judge) => judge.words(&error),
+            None => io_words(&error),
+        })
+    }
+
+    /// Listens to the box's events until it or the listener goes away: `heard` is called for
+    /// each and says whether to go on. What an event is about is asked for like anything else.
+    pub(super) fn listen(&self, mut heard: impl FnMut() -> bool) -> Result<(), String> {
+        let (mut stream, _) = self.open(EVENT_WAIT)?;
+        let mut head = self.head("GET", "/api/events", "text/event-stream");
+        head.push_str("\r\n");
+        let words = |error: io::Error| io_words(&error);
+        stream.write_all(head.as_bytes()).map_err(words)?;
+        stream.flush().map_err(words)?;
+        let mut lines = BufReader::new(stream);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let bound = HEAD_BYTES_MAX as u64;
+            let read = (&mut lines).take(bound).read_until(b'\n', &mut line);
+            if read.map_err(words)? == 0 {
+                return Ok(());
+            }
+            // An event without a name is none of ours, and what comes with it needs no reading.
+            if line.starts_with(b"event:") && !heard() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A stream to the box, and over TLS the judge of its certificate.
+    fn open(&self, wait: Duration) -> Result<(Box<dyn Wire>, Judged), String> {
+        let stream = self.connect(wait)?;
         if !self.secure {
-            return answer(stream, request).map_err(|error| io_words(&error));
+            return Ok((Box::new(stream), None));
         }
         let judge = Arc::new(Judge {
             wanted: self.fingerprint.clone(),
@@ -220,11 +243,29 @@ impl Host {
         let bare = self.name.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare.to_owned()).map_err(|error| error.to_string())?;
         let connection = ClientConnection::new(config, name).map_err(|error| error.to_string())?;
-        let stream = StreamOwned::new(connection, stream);
-        answer(stream, request).map_err(|error| judge.words(&error))
+        Ok((Box::new(StreamOwned::new(connection, stream)), Some(judge)))
     }
 
-    fn connect(&self) -> Result<TcpStream, String> {
+    /// The start of a request, without the empty line that ends its head.
+    fn head(&self, verb: &str, target: &str, accept: &str) -> String {
+        let default = if self.secure { 443 } else { 80 };
+        let port = match self.port {
+            port if port == default => String::new(),
+            port => format!(":{port}"),
+        };
+        let mut head = format!(
+            "{verb} {target} HTTP/1.1\r\nHost: {}{port}\r\nAccept: {accept}\r\n\
+             User-Agent: lintel/{}\r\nConnection: close\r\n",
+            self.name,
+            env!("CARGO_PKG_VERSION"),
+        );
+        if let Some(token) = &self.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        head
+    }
+
+    fn connect(&self, wait: Duration) -> Result<TcpStream, String> {
         let bare = self.name.trim_start_matches('[').trim_end_matches(']');
         let addresses = (bare, self.port)
             .to_socket_addrs()
@@ -232,7 +273,7 @@ impl Host {
         let mut last = "the name has no address".to_owned();
         for address in addresses {
             let connected = TcpStream::connect_timeout(&address, CONNECT_WAIT).and_then(|stream| {
-                stream.set_read_timeout(Some(REPLY_WAIT))?;
+                stream.set_read_timeout(Some(wait))?;
                 stream.set_write_timeout(Some(REPLY_WAIT))?;
                 Ok(stream)
             });
@@ -244,6 +285,13 @@ impl Host {
         Err(last)
     }
 }
+
+/// Who judged the certificate; nobody did without TLS.
+type Judged = Option<Arc<Judge>>;
+
+/// Both ways of a connection, with TLS or without.
+trait Wire: Read + Write {}
+impl<T: Read + Write> Wire for T {}
 
 /// Writes the request, reads one answer.
 fn answer(mut stream: impl Read + Write, request: &[u8]) -> io::Result<(u16, Vec<u8>)> {
@@ -485,9 +533,9 @@ mod tests {
     }
 
     /// What comes from a server, and a place for what goes to it.
-    struct Wire(Cursor<Vec<u8>>);
+    struct Recorded(Cursor<Vec<u8>>);
 
-    impl Read for Wire {
+    impl Read for Recorded {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
             // Octet by octet, as the slowest wire does.
             let n = into.len().min(1);
@@ -495,7 +543,7 @@ mod tests {
         }
     }
 
-    impl Write for Wire {
+    impl Write for Recorded {
         fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
             Ok(octets.len())
         }
@@ -506,7 +554,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_whole_or_an_error() {
-        let taken = |text: &str| answer(Wire(Cursor::new(text.as_bytes().to_vec())), b"x");
+        let taken = |text: &str| answer(Recorded(Cursor::new(text.as_bytes().to_vec())), b"x");
         let good = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}more";
         assert_eq!(taken(good).unwrap(), (200, b"{}".to_vec()));
         for (text, why) in [

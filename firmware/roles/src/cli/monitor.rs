@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
 use std::time::Duration;
 
 use lexopt::Arg;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use unicode_width::UnicodeWidthChar;
 
 use super::args::Globals;
-use super::client::Client;
+use super::client::{Client, Target};
 use super::commands::CommandId;
 use super::text::clean_lines;
 use super::{Failure, mutter, show, wrong_use};
@@ -25,6 +26,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const EVERY_S: std::ops::RangeInclusive<u64> = 1..=86_400;
 /// How soon a key is heard.
 const KEY_WAIT: Duration = Duration::from_millis(200);
+/// Events that wait for the next look, which is about all of them.
+const EVENTS_MAX: usize = 1;
 /// Most log lines asked for; no terminal has more.
 const LOG_LINES_MAX: u32 = 100;
 
@@ -48,12 +51,14 @@ pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
     if globals.json || !stdout().is_terminal() {
         return lines(&mut watch, first, every);
     }
+    let events = events(&globals.target);
     let screen = Screen::open();
     let mut keys = Keys::one_by_one();
     screen.draw(&page(&first));
     loop {
         let mut waited = Duration::ZERO;
-        while waited < every {
+        // Something changed on the box: that is worth a look at once.
+        while waited < every && !events.try_iter().any(|()| true) {
             match keys.next(KEY_WAIT) {
                 // q, Escape, Ctrl-C and the end.
                 Some(b'q' | b'Q' | 0x1b | terminal::INTERRUPT | terminal::END) => {
@@ -71,9 +76,26 @@ pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
     }
 }
 
+/// Something comes for each event of a box elsewhere. On the box itself there is no stream of
+/// them, and after a stream has ended the regular look is all there is.
+fn events(target: &Target) -> Receiver<()> {
+    let (sender, receiver) = sync_channel(EVENTS_MAX);
+    if let Target::Host(host) = target {
+        let host = host.clone();
+        // It ends with the process, or when nobody listens to it any more.
+        std::thread::spawn(move || {
+            let heard = || !matches!(sender.try_send(()), Err(TrySendError::Disconnected(())));
+            // Why it ended says the next look.
+            let _ = host.listen(heard);
+        });
+    }
+    receiver
+}
+
 /// For programs: the status as one line of JSON each time.
 fn lines(watch: &mut Watch<'_>, first: Look, every: Duration) -> ExitCode {
     let mut look = first;
+    let events = events(&watch.globals.target);
     loop {
         let text = if watch.globals.json {
             format!("{}\n", look.status)
@@ -88,7 +110,9 @@ fn lines(watch: &mut Watch<'_>, first: Look, every: Duration) -> ExitCode {
             // A reader that closed the pipe has what it wanted.
             return ExitCode::SUCCESS;
         }
-        std::thread::sleep(every);
+        if events.recv_timeout(every) == Err(RecvTimeoutError::Disconnected) {
+            std::thread::sleep(every);
+        }
         look = match watch.look() {
             Ok(look) => look,
             Err(failure) => {
