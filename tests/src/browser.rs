@@ -113,6 +113,12 @@ impl<'n> Browser<'n> {
         );
     }
 
+    /// Whether pages may run scripts, from the next page on; tests go on doing so.
+    pub fn scripts(&self, on: bool) {
+        let command = "Emulation.setScriptExecutionDisabled";
+        self.devtools(command, json!({ "value": !on }));
+    }
+
     /// What the first element of this kind says; empty while it is hidden or absent.
     pub fn text(&self, selector: &str) -> String {
         let script = format!(

@@ -13,8 +13,8 @@ use netns_tests::client::DhcpClient;
 use netns_tests::isp::DhcpServer;
 use netns_tests::street::{CONFIG, Street};
 use netns_tests::told::status_when;
-use netns_tests::{Proc, told};
-use serde_json::json;
+use netns_tests::{Proc, Workdir, told};
+use serde_json::{Value, json};
 
 const PAGE: &str = "http://192.168.1.1/";
 const NEW_PAGE: &str = "http://10.9.8.1/";
@@ -225,6 +225,53 @@ fn changes_are_looked_at_undone_and_restored_on_the_pages() {
     browser.wait_for("h1", "From revision 1 to revision 3");
     browser.wait_for(".changes", "dns.upstreams");
     no_complaints(&browser, &[" 409 "]);
+}
+
+#[test]
+fn without_scripts_a_change_is_previewed_committed_and_overtaken() {
+    let (street, _client) = home();
+    let Some(browser) = owner(&street) else {
+        return;
+    };
+    browser.scripts(false);
+    browser.open(&format!("{PAGE}config"));
+    browser.wait_for(SETTINGS, "Settings");
+    // The change of somebody else in between.
+    let other = format!("[dhcp]\nlease_s = 3600\n{CONFIG}");
+    let dir = Workdir::new("overtaken");
+    let file = dir.write("other.toml", &other);
+    street
+        .router
+        .cli_ok(&["config", "apply", file.to_str().unwrap()]);
+    browser.keys("#toml", "# mine\n[ntp]\nserve = false\n");
+    browser.click("[value=plan]");
+    browser.wait_for("#plan", "ntp.serve");
+    browser.wait_for("#plan", "dhcp.lease_s");
+    browser.click("[value=commit]");
+    browser.wait_for(".alert", "Somebody changed the settings while you wrote");
+    let config = || street.router.cli_json(&["config", "show"]);
+    assert_eq!(config()["revision"], 2);
+    pictures(&browser, "settings-overtaken");
+    browser.click("[value=commit]");
+    browser.wait_for(".pending", "Revision 3 waits");
+    browser.click(".pending [value=confirm]");
+    browser.wait_until("the banner is gone", || browser.text("#pending").is_empty());
+    assert_eq!(config()["config"]["ntp"]["serve"], false);
+
+    // A name comes and goes, and the rest stays as its author wrote it.
+    let before = config()["toml"].clone();
+    assert!(before.as_str().unwrap().contains("# mine"), "{before}");
+    browser.open(&format!("{PAGE}names"));
+    browser.click("summary");
+    browser.keys("#name", "nas");
+    browser.keys("#value", &format!("192.168.1.77{ENTER}"));
+    browser.wait_for(".records", "nas.lan");
+    browser.click("[value=delete]");
+    browser.wait_until("it is gone", || !browser.text(".records").contains("nas"));
+    let after = config()["toml"].clone();
+    let trimmed = |text: &Value| text.as_str().unwrap().trim().to_owned();
+    assert_eq!(trimmed(&after), trimmed(&before));
+    no_complaints(&browser, &[" 412 "]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::view::StatusView;
-use super::view::plan::PendingView;
+use super::view::plan::{PendingView, taken_back};
 use super::{App, Asked, away, guard, problem, problem_answer, session_cookie, urls, wrong_method};
 use crate::webd::front::answer::Answer;
 
@@ -420,15 +420,18 @@ impl Visit<'_> {
     }
 
     fn page(&self, status: u16, name: &str, auth: &AuthStatus, values: minijinja::Value) -> Done {
-        let pending = if auth.logged_in && !auth.data_failed && name != "fragment.html" {
-            self.status()?.config.pending
-        } else {
-            None
-        };
+        let (pending, taken_back) =
+            if auth.logged_in && !auth.data_failed && name != "fragment.html" {
+                let status = self.status()?;
+                (status.config.pending, taken_back(&status.notices))
+            } else {
+                (None, None)
+            };
         let pending = pending.as_ref().map(PendingView::new);
         let places = PLACES.map(|(path, name)| context! { path, name });
         let values = context! {
             pending => pending.as_ref().map(shown),
+            taken_back,
             places => places.to_vec(),
             here => self.place(),
             ..values

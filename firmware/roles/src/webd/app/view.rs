@@ -7,7 +7,7 @@ pub(crate) mod plan;
 pub(crate) mod upkeep;
 
 use lintel_api::types::{Lease, Service, Status, WanStatus};
-use lintel_model::facts::{DataState, Severity};
+use lintel_model::facts::{DataState, NoticeCode, Severity};
 use lintel_model::lease::BindingState;
 use serde::Serialize;
 
@@ -132,6 +132,8 @@ fn headline(wan: &WanStatus) -> Headline {
 
 fn notices(status: &Status) -> Vec<NoticeView> {
     let notices = status.notices.iter();
+    // The banner above says the other.
+    let notices = notices.filter(|notice| notice.code != NoticeCode::NotConfirmed);
     notices
         .map(|notice| notice_view(notice.severity, &notice.text))
         .collect()

@@ -23,6 +23,8 @@ struct Draft<'a> {
     toml: &'a str,
     reason: &'a str,
     confirm_s: &'a str,
+    /// The revision that the text was begun from.
+    base: Option<u64>,
     error: Option<String>,
     problems: &'a [FieldError],
     plan: Option<PlanView>,
@@ -34,6 +36,7 @@ impl Visit<'_> {
         let now: ConfigShown = self.result("config.show", json!({}))?;
         let draft = Draft {
             toml: &now.toml,
+            base: now.revision,
             ..Draft::default()
         };
         self.edit(200, &draft)
@@ -48,6 +51,7 @@ impl Visit<'_> {
             toml: &toml,
             reason: field(form, "reason").trim(),
             confirm_s: field(form, "confirm_s"),
+            base: field(form, "base").parse().ok(),
             ..Draft::default()
         };
         let plan = field(form, "do") != "commit";
@@ -58,11 +62,20 @@ impl Visit<'_> {
         let method = if plan { "config.plan" } else { "config.commit" };
         if !plan {
             params.insert("reason".to_owned(), draft.reason.into());
+            let base = draft.base.map(|base| base.to_string());
+            params.extend(base.map(|base| ("if_match".to_owned(), base.into())));
         }
         let part = !field(form, "part").is_empty();
         match self.call(method, Value::Object(params))? {
             Err(problem) if part => Ok(problem_answer(&problem)),
             Err(problem) => {
+                let revision = self.status()?.config.revision;
+                if problem.status == 412 {
+                    // Who has read this and commits again means it.
+                    draft.error = Some(overtaken(draft.base, revision));
+                    draft.base = revision;
+                    return self.edit(412, &draft);
+                }
                 draft.problems = &problem.errors;
                 let title = Problem {
                     errors: Vec::new(),
@@ -103,6 +116,7 @@ impl Visit<'_> {
             problems => shown(&problem_views(draft.problems)),
             plan => draft.plan.as_ref().map(shown),
             revision => self.status()?.config.revision,
+            base => draft.base,
         };
         self.page(status, "config.html", &auth, values)
     }
@@ -170,4 +184,15 @@ impl Visit<'_> {
         }
         self.page(200, "pending.html", &auth, context! {})
     }
+}
+
+/// Somebody else was faster.
+fn overtaken(base: Option<u64>, now: Option<u64>) -> String {
+    let number = |revision: Option<u64>| revision.map_or("none".to_owned(), |n| n.to_string());
+    format!(
+        "Somebody changed the settings while you wrote: revision {} came, and your text began \
+         from {}. Preview shows what your text would change of theirs; commit again to do it.",
+        number(now),
+        number(base)
+    )
 }

@@ -3,6 +3,7 @@
 
 use lintel_api::types::{ConfigApplied, ConfigShown, DnsRecord, Lease, Page};
 use lintel_ipc::call::Problem;
+use lintel_model::config::Config;
 use minijinja::context;
 use serde_json::{Map, Value, json};
 
@@ -52,6 +53,46 @@ impl List {
         }
         text
     }
+
+    /// The text without the table of this entry, its comments included; `None` when it is not
+    /// written as a table of its own.
+    fn without(self, toml: &str, entry: &Value) -> Option<String> {
+        let header = format!("[[{}.{}]]", self.section, self.key);
+        let lines: Vec<&str> = toml.lines().collect();
+        let is_header = |line: &&str| line.trim_start().starts_with('[');
+        for (start, _) in lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.trim() == header)
+        {
+            let rest = lines.get(start + 1..)?;
+            let length = rest.iter().position(is_header).unwrap_or(rest.len());
+            let table: toml::Table = rest.get(..length)?.join("\n").parse().ok()?;
+            let table = serde_json::to_value(table).ok()?;
+            // What is not written has its default there.
+            let written = table.as_object()?.iter();
+            let mut written = written.map(|(key, value)| entry.get(key) == Some(value));
+            if written.all(|same| same) {
+                // A comment behind the last value belongs to what follows.
+                let says = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
+                let used = rest.get(..length)?.iter().rposition(says)? + 1;
+                let kept = lines.get(..start)?.iter().chain(rest.get(used..)?);
+                let mut text = kept.copied().collect::<Vec<_>>().join("\n");
+                text.push('\n');
+                return Some(text);
+            }
+        }
+        None
+    }
+}
+
+/// Whether the text says what the tree says.
+fn same_config(toml: &str, tree: &Value) -> bool {
+    let (Ok(text), Ok(tree)) = (Config::parse(toml), Config::from_json(tree)) else {
+        return false;
+    };
+    // Where the roles listen is what they were started with, whatever the text says.
+    Config { run: None, ..text } == Config { run: None, ..tree }
 }
 
 impl Visit<'_> {
@@ -179,7 +220,7 @@ impl Visit<'_> {
             entries.push(Value::Object(entry));
             json!({ "config": list.put(now.config, entries), "reason": reason })
         };
-        self.commit(params)
+        self.commit(now.revision, params)
     }
 
     /// Commits the configuration without the entries that have these values.
@@ -191,13 +232,17 @@ impl Visit<'_> {
     ) -> Result<Result<ConfigApplied, Problem>, Stop> {
         let now: ConfigShown = self.result("config.show", json!({}))?;
         let mut entries = list.of(&now.config);
-        let before = entries.len();
+        let (before, mut left) = (entries.len(), now.toml.clone());
         entries.retain(|entry| {
             let same = |(key, value): &(&str, &str)| {
                 let found = entry.get(*key).and_then(Value::as_str);
                 found.is_some_and(|found| found.eq_ignore_ascii_case(value))
             };
-            !fields.iter().all(same)
+            let goes = fields.iter().all(same);
+            if goes && let Some(text) = list.without(&left, entry) {
+                left = text;
+            }
+            !goes
         });
         if entries.len() == before {
             return Ok(Err(problem(
@@ -207,10 +252,24 @@ impl Visit<'_> {
                 "",
             )));
         }
-        self.commit(json!({ "config": list.put(now.config, entries), "reason": reason }))
+        let tree = list.put(now.config, entries);
+        let params = if same_config(&left, &tree) {
+            json!({ "toml": left, "reason": reason })
+        } else {
+            json!({ "config": tree, "reason": reason })
+        };
+        self.commit(now.revision, params)
     }
 
-    fn commit(&self, params: Value) -> Result<Result<ConfigApplied, Problem>, Stop> {
+    /// Only while the revision that was looked at is in force.
+    fn commit(
+        &self,
+        base: Option<u64>,
+        mut params: Value,
+    ) -> Result<Result<ConfigApplied, Problem>, Stop> {
+        if let Some(base) = base {
+            params["if_match"] = base.to_string().into();
+        }
         match self.call("config.commit", params)? {
             Ok(reply) => Ok(Ok(Self::read("config.commit", reply)?)),
             Err(problem) => Ok(Err(problem)),
@@ -257,5 +316,14 @@ mod tests {
         let record = &tree["dns"]["records"][0];
         assert_eq!(record["name"].as_str(), Some("a\"b\\c"));
         assert_eq!(record["value"].as_str(), Some("ü\n"));
+        let entry = entry_of(&[
+            ("name", "a\"b\\c"),
+            ("type", "TXT"),
+            ("value", "ü\n"),
+            ("ttl", "filled in"),
+        ]);
+        let without = RECORDS.without(&text, &Value::Object(entry)).unwrap();
+        assert_eq!(without.trim_end(), "# mine\n[lan]");
+        assert_eq!(RECORDS.without("[dns]\nrecords = []\n", &json!({})), None);
     }
 }

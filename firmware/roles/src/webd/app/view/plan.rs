@@ -3,6 +3,7 @@
 use lintel_api::types::{ConfigApplied, PendingConfirm};
 use lintel_ipc::call::FieldError;
 use lintel_model::config::change::Change;
+use lintel_model::facts::{Notice, NoticeCode};
 use lintel_model::preview::FlowsCut;
 use lintel_model::step::Hazard;
 use serde::Serialize;
@@ -149,6 +150,13 @@ impl PendingView {
             address: pending.address.map(|address| address.to_string()),
         }
     }
+}
+
+/// What the banner says when nobody confirmed the last change.
+pub(crate) fn taken_back(notices: &[Notice]) -> Option<String> {
+    let said = notices.iter();
+    let mut said = said.filter(|notice| notice.code == NoticeCode::NotConfirmed);
+    said.next().map(|notice| notice.text.clone())
 }
 
 /// Who made a revision.
