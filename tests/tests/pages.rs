@@ -392,3 +392,82 @@ fn services_logs_and_people_are_looked_after_on_the_pages() {
     browser.wait_for(".headline .title", "Online");
     no_complaints(&browser, &[" 422 ", " 401 ", " 403 "]);
 }
+
+#[test]
+fn without_scripts_a_move_is_followed_by_a_link_and_confirmed_after_a_login() {
+    let (street, _client) = home();
+    let Some(browser) = owner(&street) else {
+        return;
+    };
+    browser.scripts(false);
+    browser.open(&format!("{PAGE}config"));
+    let moved = format!("[lan]\naddress = \"10.9.8.1/24\"\n{CONFIG}");
+    browser.script(&format!(
+        "document.querySelector('#toml').value = {}",
+        json!(moved)
+    ));
+    browser.click("[value=commit]");
+    browser.wait_for("h1", "The box moves to 10.9.8.1");
+    pictures(&browser, "moving");
+    browser.click("#lead");
+    browser.wait_for("h1", "You found the box at its new address");
+    pictures(&browser, "moved");
+    browser.click("#not-confirmed a");
+    browser.wait_for("h1", "Log in");
+    browser.keys("#password", &format!("{PASSWORD}{ENTER}"));
+    browser.wait_for(".pending", "10.9.8.1");
+    browser.click(".pending [value=confirm]");
+    browser.wait_until("the banner is gone", || browser.text("#pending").is_empty());
+    assert_eq!(told::status(&street.router)["config"]["revision"], 2);
+    no_complaints(&browser, &[]);
+}
+
+#[test]
+fn a_move_over_tls_ends_at_the_new_address_over_tls() {
+    let (street, _client) = home();
+    let Some(browser) = owner(&street) else {
+        return;
+    };
+    let page = PAGE.replace("http:", "https:");
+    browser.open(&page);
+    browser.keys("#password", &format!("{PASSWORD}{ENTER}"));
+    browser.wait_for(".headline .title", "Online");
+    browser.open(&format!("{page}config"));
+    write(
+        &browser,
+        &format!("[lan]\naddress = \"10.9.8.1/24\"\n{CONFIG}"),
+    );
+    browser.wait_for("#problems", "Nothing is wrong");
+    browser.click("[value=commit]");
+    browser.wait_until("the status page at the new address", || {
+        browser.script("return location.href") == json!(NEW_PAGE.replace("http:", "https:"))
+    });
+    browser.wait_for(".headline .title", "Online");
+    let config = told::status(&street.router)["config"].clone();
+    assert_eq!(config["revision"], 2, "{config}");
+    assert!(config["pending"].is_null(), "{config}");
+    no_complaints(&browser, &[]);
+}
+
+#[test]
+fn a_page_says_when_nobody_confirmed_in_time() {
+    let (street, _client) = home();
+    let Some(browser) = owner(&street) else {
+        return;
+    };
+    browser.open(&format!("{PAGE}config"));
+    write(&browser, &format!("[lan]\ndomain = \"home\"\n{CONFIG}"));
+    browser.script("document.querySelector('#confirm_s').options[1].value = '10'");
+    browser.script("document.querySelector('#confirm_s').selectedIndex = 1");
+    browser.click("[value=commit]");
+    browser.wait_for(".pending", "Revision 2 waits");
+    // The page counts down and looks again by itself.
+    browser.wait_for(
+        "#pending",
+        "Revision 2 of the configuration was not confirmed",
+    );
+    pictures(&browser, "taken-back");
+    browser.wait_for("#pending", "was not confirmed");
+    assert_eq!(told::status(&street.router)["lan"]["domain"], "lan");
+    no_complaints(&browser, &[]);
+}
