@@ -8,7 +8,7 @@
 //!
 //! Real: the machines of `proto`, the planner, controld's core and the store with its SQLite.
 //! Modelled: wires, clocks, processes and their channels, the kernel, the disk, and the thin
-//! shells of the roles. `docs/adr/0008-simulation.md` says why.
+//! shells of the roles. `docs/adr/0009-simulation.md` says why.
 //!
 //! One [`street::run`] plays a seed: some minutes in which things go wrong, then calm, in which
 //! all must become well. [`properties`] lists what must hold. A seed and a scenario repeat a run

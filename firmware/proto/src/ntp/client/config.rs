@@ -15,8 +15,9 @@ pub struct AssociationId(pub u64);
 pub struct ClientConfig {
     /// Whom to ask; those beyond [`SOURCES_MAX`] are not looked at.
     pub sources: Vec<SourceConfig>,
-    /// No server that says an earlier time is believed: the commit time of this software, or the
-    /// last time that was stored, whichever is later. Times are read within 68 years of it.
+    /// No server that says an earlier time is believed: the commit time of this software. Not the
+    /// last time that was stored: servers told it, and one lie into the future would keep the
+    /// honest ones out for ever. Times are read within 68 years of it.
     pub floor: UnixNs,
     /// The frequency correction kept from the last run ([`Event::KeepDrift`]).
     pub drift: Option<ScaledPpm>,
