@@ -1,4 +1,4 @@
-//! Devices that init drives by ioctl: the watchdog, the kernel's entropy pool, ext4's growth.
+//! Devices that init drives by ioctl: the watchdog, the kernel's entropy pool, ext4's growth, `lo`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -34,6 +34,26 @@ mod ioctl {
         super::BlkpgArgument
     );
     nix::ioctl_read!(block_bytes, 0x12, 114, libc::size_t);
+    nix::ioctl_read_bad!(link_flags, libc::SIOCGIFFLAGS, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_link_flags, libc::SIOCSIFFLAGS, libc::ifreq);
+}
+
+/// Brings `lo` up, which the kernel leaves down and which gets its addresses with that.
+pub fn raise_loopback() -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: numbers, and a union of numbers and pointers; zeros are a value of each.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (room, octet) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *room = *octet as libc::c_char;
+    }
+    // SAFETY: the descriptor is open, and the kernel reads and writes one `ifreq`, of which these
+    // two requests use the flags.
+    unsafe {
+        ioctl::link_flags(socket.as_raw_fd(), &raw mut request)?;
+        request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
+        ioctl::set_link_flags(socket.as_raw_fd(), &raw const request)?;
+    }
+    Ok(())
 }
 
 /// An armed watchdog. Dropped without [`Watchdog::disarm`], it resets the box: that is its use.

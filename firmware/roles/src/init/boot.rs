@@ -14,7 +14,7 @@ use lintel_model::RoleName;
 use lintel_model::board::BoardSpec;
 use lintel_model::facts::DataState;
 use lintel_rt::clock::Clock;
-use lintel_rt::device::Watchdog;
+use lintel_rt::device::{Watchdog, raise_loopback};
 use lintel_rt::logger;
 use lintel_rt::proc_text;
 use lintel_rt::sockets::Addresses;
@@ -58,6 +58,10 @@ pub fn boot() -> ! {
         log::set_max_level(log::LevelFilter::Debug);
     }
     set_sysctls();
+    if let Err(error) = raise_loopback() {
+        // timed would find no servers by name.
+        log::error!("lo stays down: {error}");
+    }
     let mut setup = setup(&line);
     setup.chores.watchdog = watchdog;
     setup.chores.screen = Screen::Console(console);
