@@ -13,6 +13,9 @@ use lintel_wire::ntp::DATAGRAM_LEN_MAX;
 
 use super::serve::BATCHES_PER_TURN_MAX;
 
+/// Batches thrown away after the clock was set: more than the socket's buffer holds, and an end
+/// even when somebody floods.
+const DISCARDED_BATCHES_MAX: usize = 64;
 /// Kernel index of `lo`, the same in every namespace.
 const LOOPBACK_LINK: u32 = 1;
 
@@ -54,6 +57,16 @@ impl Lan {
     /// Requests from links that are not served.
     pub(super) fn foreign(&self) -> u64 {
         self.foreign
+    }
+
+    /// The clock was set: requests that wait bear stamps of the clock before, which beside a
+    /// departure by the new one would tell their askers years. They ask again.
+    pub(super) fn discard(&mut self) {
+        for _ in 0..DISCARDED_BATCHES_MAX {
+            if self.batch.receive(&self.socket).unwrap_or(0) < BATCH_MAX {
+                return;
+            }
+        }
     }
 
     /// Answers what waits.
@@ -101,5 +114,63 @@ impl Lan {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::time::Duration;
+
+    use lintel_ipc::init::SocketName;
+    use lintel_proto::rng::SeededRng;
+    use lintel_rt::sockets::{Addresses, open};
+    use lintel_rt::wall::PretendClock;
+    use lintel_wire::ntp::{NtpTimestamp, Packet, ReferenceId};
+
+    use super::*;
+
+    /// A request with this as its transmit time.
+    fn ask(client: &UdpSocket, nonce: u64) {
+        let request = Packet::request(NtpTimestamp(nonce)).emit();
+        client.send(&request).unwrap();
+    }
+
+    #[test]
+    fn what_came_before_the_clock_was_set_is_not_answered() {
+        let addresses = Addresses {
+            address: Ipv4Addr::LOCALHOST.into(),
+            dns_port: 0,
+            dhcp_port: 0,
+            http_port: 0,
+            https_port: 0,
+            ntp_port: 0,
+            run_dir: std::env::temp_dir(),
+        };
+        let socket = open(SocketName::NtpUdp, &addresses).unwrap();
+        let at = UdpSocket::from(socket.try_clone().unwrap());
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        client.connect(at.local_addr().unwrap()).unwrap();
+        let seconds = Some(Duration::from_secs(5));
+        client.set_read_timeout(seconds).unwrap();
+        let clock = Clock;
+        let mut wall = PretendClock::new(0);
+        let mut lan = Lan::new(socket, clock.now(), &mut SeededRng::new(1));
+        lan.set_system(System {
+            stratum: 2,
+            leap: lintel_proto::ntp::Leap::None,
+            reference_id: ReferenceId::of(Ipv4Addr::LOCALHOST.into()),
+            reference: UnixNs(wall.now_ns()),
+            ..System::unsynchronised(clock.now(), -20)
+        });
+        ask(&client, 1);
+        wall.step(1_000_000_000_000_000_000).unwrap();
+        lan.discard();
+        ask(&client, 2);
+        lan.serve(clock, &wall);
+        let mut reply = [0; 100];
+        let len = client.recv(&mut reply).unwrap();
+        let reply = Packet::parse(&reply[..len]).unwrap();
+        assert_eq!(reply.origin, NtpTimestamp(2));
     }
 }

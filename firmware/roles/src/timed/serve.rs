@@ -330,6 +330,7 @@ impl Timed {
         clock::turn(&mut *self.wall, event);
         match event {
             Event::Step { by_ns } => {
+                self.lan.discard();
                 let by_ms = by_ns / 1_000_000;
                 self.tell(&FromTimed::Stepped { by_ms });
             }
