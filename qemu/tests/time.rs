@@ -27,11 +27,14 @@ const YARDSTICK: &str = "198.51.100.60";
 const WRONG: &str = "2025-01-01T00:00:00";
 /// Probes of one look, a second apart, of which the quicker half counts.
 const PROBES: &str = "30";
-/// Looks until our error has to be good: under emulation both clocks wander.
-const LOOKS_MAX: usize = 8;
-/// A difference below this is the prober's own, ns: replies are stamped before the emulated
-/// machine has sent them.
-const PROBER_NS: i64 = 50_000;
+/// Looks of which the median counts: a single one may be luck, on either side.
+const LOOKS_MIN: usize = 3;
+/// Looks until the medians have to be good: under emulation both clocks wander.
+const LOOKS_MAX: usize = 10;
+/// Errors below this are equal, ns. The quickest answers of both machines take about a
+/// millisecond, and the box's 0.2 ms more than chronyd's; what is more on one way alone reads as
+/// an error of half of it, and no prober can tell.
+const PROBER_NS: i64 = 100_000;
 
 #[test]
 fn the_boxs_clock_is_as_good_as_chronyds() {
@@ -48,6 +51,8 @@ fn the_boxs_clock_is_as_good_as_chronyds() {
     let mut chronyd = street.neighbour(&boot, &dir);
     step("the box boots and every role is ready", || {
         street.power_on().line(READY, BOOT);
+        let printed = street.machine().printed();
+        assert!(printed.contains("the clock was behind its floor"));
     });
     let _client = host.dhcp(DhcpClient::Udhcpc, "laptop");
     step("a host has a lease", || {
@@ -55,6 +60,20 @@ fn the_boxs_clock_is_as_good_as_chronyds() {
     });
     step("chronyd runs in its machine", || {
         chronyd.line("yardstick: started", BOOT);
+    });
+    step("the box has heard all four, and believes three", || {
+        until("it says so", SYNCHRONISED, || {
+            let machine = street.machine();
+            machine.forget();
+            machine.type_line("ntp status --json");
+            machine.line("\"updated_unix_s\"", SYNCHRONISED);
+            let said = machine.printed();
+            let liar = format!("\"address\": \"{liar}:123\"");
+            said.contains("\"agreed\": true")
+                && said.contains(&liar)
+                && said.matches("\"state\": \"falseticker\"").count() == 1
+                && said.matches("\"address\"").count() == 4
+        });
     });
     step("the box tells its LAN the time", || {
         until("the box answers", SYNCHRONISED, || {
@@ -67,34 +86,45 @@ fn the_boxs_clock_is_as_good_as_chronyds() {
             answer.contains("leap 0")
         });
     });
-    let printed = street.machine().printed();
-    assert!(printed.contains("the clock was behind its floor"));
     step("our error is within twice chronyd's", || {
-        let mut looks = 0;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         loop {
-            let (ours, theirs) = thread::scope(|scope| {
-                let ours = scope.spawn(|| error_ns(&host.ns, &dir, BOX));
-                let theirs = error_ns(&street.isp.ns, &dir, YARDSTICK);
-                (ours.join().unwrap(), theirs)
+            thread::scope(|scope| {
+                let look = scope.spawn(|| error_ns(&host.ns, &dir, BOX));
+                theirs.push(error_ns(&street.isp.ns, &dir, YARDSTICK));
+                ours.push(look.join().unwrap());
             });
+            let (box_ns, chronyd_ns) = (median(&ours), median(&theirs));
             println!(
-                "error of the clock: box {} us, chronyd {} us, ratio {:.2}",
-                ours / 1_000,
-                theirs / 1_000,
-                ours as f64 / theirs.max(1) as f64
+                "error of the clock: box {} us, chronyd {} us; medians of {} looks {} and {} us, ratio {:.2}",
+                ours[ours.len() - 1] / 1_000,
+                theirs[theirs.len() - 1] / 1_000,
+                ours.len(),
+                box_ns / 1_000,
+                chronyd_ns / 1_000,
+                box_ns as f64 / chronyd_ns.max(1) as f64
             );
-            if ours <= 2 * theirs + PROBER_NS {
+            if ours.len() >= LOOKS_MIN && box_ns <= (2 * chronyd_ns).max(PROBER_NS) {
                 return;
             }
-            looks += 1;
-            assert!(looks < LOOKS_MAX, "{ours} ns beside chronyd's {theirs} ns");
+            assert!(
+                ours.len() < LOOKS_MAX,
+                "{box_ns} ns beside chronyd's {chronyd_ns} ns"
+            );
         }
     });
+}
+
+fn median(of: &[i64]) -> i64 {
+    let mut sorted = of.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
 }
 
 /// How wrong the clock at `address` is, by a prober beside the servers' own clock.
 fn error_ns(ns: &Namespace, dir: &Workdir, address: &str) -> i64 {
     let said = sky::ask(ns, dir, address, &["offsets", PROBES]);
+    println!("{address}: {said}");
     let error = said.rsplit(' ').next().and_then(|word| word.parse().ok());
     error.unwrap_or_else(|| panic!("{address}: {said}"))
 }
