@@ -200,8 +200,9 @@ impl Samples {
         let least = of().map(|sample| sample.delay).min_by(f64::total_cmp)?;
         let excess = of().map(|sample| sample.delay - least).sum::<f64>() / count as f64;
         // A packet that waited in a queue is wrong by up to half its wait: what waited long
-        // counts little. Half the mean is what simulated networks like best.
-        let usual = excess / 2.0 + precision;
+        // counts little. Half the mean is what simulated networks like best, but a few that waited
+        // very long, as in a busy machine, must not lend weight to others that waited long.
+        let usual = (excess / 2.0).min(least) + precision;
         let weighed = || {
             of().map(|sample| {
                 let weight = (1.0 + (sample.delay - least) / usual).powi(-2);

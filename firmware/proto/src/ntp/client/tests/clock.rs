@@ -317,3 +317,35 @@ fn the_first_minutes_after_a_burst_are_good_already() {
     println!("mean error in the second half-minute: {mean:.0} ns");
     assert!(mean < 15e3, "{mean}");
 }
+
+#[test]
+fn a_busy_machine_that_answers_late_does_not_turn_the_clock() {
+    let busy = ServerModel {
+        wait_ns: 10 * MS,
+        ..lan()
+    };
+    let mut sum = 0.0;
+    for seed in 1..=20 {
+        let drift = (seed as f64 - 10.0) * 6.0;
+        let models = [busy.clone(), busy.clone(), busy.clone(), liar(3_000)];
+        let sources = (0..4)
+            .map(|n| SourceConfig {
+                poll_min: 6,
+                poll_max: 10,
+                ..server_config(n)
+            })
+            .collect();
+        let mut world = World::with_sources(seed, 5_000 * MS, drift, &models, sources);
+        for n in 0..4 {
+            world.resolve(SourceId(n as u32), &[address(n)]);
+        }
+        world.run(120.0);
+        for _ in 0..30 {
+            world.run(10.0);
+            sum += world.error_ns().abs();
+        }
+    }
+    let mean = sum / (20.0 * 30.0);
+    println!("mean error in the third to seventh minute: {mean:.0} ns");
+    assert!(mean < 30e3, "{mean}");
+}

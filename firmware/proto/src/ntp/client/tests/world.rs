@@ -23,6 +23,8 @@ pub(super) struct ServerModel {
     pub(super) delay_ns: i64,
     /// Each way, on average on top of that.
     pub(super) jitter_ns: i64,
+    /// One way in four waits up to so much longer still, as for a machine that is busy.
+    pub(super) wait_ns: i64,
     /// Of a hundred requests.
     pub(super) lost_percent: u32,
     pub(super) silent: bool,
@@ -36,6 +38,7 @@ impl Default for ServerModel {
             error_ns: 0,
             delay_ns: 8 * MS,
             jitter_ns: MS / 2,
+            wait_ns: 0,
             lost_percent: 2,
             silent: false,
             speaks: |_| (),
@@ -308,7 +311,13 @@ impl World {
     /// Most packets are near the least delay, and some wait long.
     fn trip(&mut self, model: &ServerModel) -> f64 {
         let luck = f64::from(self.rng.below(1_000_000) + 1) / 1e6;
-        model.delay_ns as f64 - luck.ln() * model.jitter_ns as f64
+        let waits = model.wait_ns > 0 && self.rng.below(4) == 0;
+        let wait = if waits {
+            f64::from(self.rng.below(1_000_000)) / 1e6 * model.wait_ns as f64
+        } else {
+            0.0
+        };
+        model.delay_ns as f64 - luck.ln() * model.jitter_ns as f64 + wait
     }
 }
 
