@@ -18,16 +18,19 @@ mod config_calls;
 mod confirm;
 mod control;
 pub mod core;
+mod kernel;
 mod leases;
 mod leaving;
 mod look;
 mod once;
 mod pace;
 mod people_calls;
+mod sessions;
 mod shell;
 mod snapshots;
 mod startup;
 mod views;
+mod writes;
 
 #[cfg(test)]
 mod tests;
