@@ -408,6 +408,8 @@ fn without_scripts_a_move_is_followed_by_a_link_and_confirmed_after_a_login() {
     ));
     browser.click("[value=commit]");
     browser.wait_for("h1", "The box moves to 10.9.8.1");
+    browser.wait_for("#by-hand", "log in there");
+    assert_eq!(browser.text("#leading"), "");
     pictures(&browser, "moving");
     browser.click("#lead");
     browser.wait_for("h1", "You found the box at its new address");
@@ -466,6 +468,7 @@ fn a_page_says_when_nobody_confirmed_in_time() {
         "#pending",
         "Revision 2 of the configuration was not confirmed",
     );
+    browser.wait_for(".revisions", "taken back");
     pictures(&browser, "taken-back");
     browser.wait_for("#pending", "was not confirmed");
     assert_eq!(told::status(&street.router)["lan"]["domain"], "lan");

@@ -8,6 +8,8 @@
   // The page at the old address. The box answers there on; when it has taken the new address
   // this page hands its place over, so that going back leads to no form that was sent.
   async function lead(link) {
+    document.getElementById("leading").hidden = false;
+    document.getElementById("by-hand").hidden = true;
     const deadline = Date.now() + PATIENCE_MS;
     while (Date.now() < deadline) {
       try {

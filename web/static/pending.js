@@ -12,6 +12,11 @@
     show();
   }
 
+  function revision() {
+    const shown = pending.querySelector("[data-revision]");
+    return shown ? shown.dataset.revision : "";
+  }
+
   function show() {
     const left = pending.querySelector("[data-seconds]");
     if (!left) return;
@@ -28,8 +33,11 @@
       const answer = await fetch(pending.dataset.fragment, { cache: "no-store" });
       // Who presses a button now must not have it taken away.
       if (answer.ok && !pending.contains(document.activeElement)) {
+        const before = revision();
         pending.innerHTML = await answer.text();
         begin();
+        // A list of revisions says what became of this one.
+        if (before !== revision() && document.querySelector(".revisions")) location.reload();
       }
     } catch {
       // The page says elsewhere that the box does not answer; this looks again.

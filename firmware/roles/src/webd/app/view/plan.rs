@@ -164,6 +164,7 @@ pub(crate) fn author_in_words(author: &str) -> String {
     match author {
         "web" => "over the network".to_owned(),
         "local" => "at the box itself".to_owned(),
+        "run" => "at its start".to_owned(),
         "factory" => "when the box was made".to_owned(),
         other => format!("by {other}"),
     }
