@@ -285,6 +285,10 @@ fn who_asks_while_controld_hangs_has_a_lease_when_it_is_back() {
     let client = host.dhcp(DhcpClient::Udhcpc, "laptop");
     let lease = host.lease(SOON);
     is_online(host);
+    // Names go to dnsd in runs: its own is there before controld hangs.
+    until("the host has its name", SOON, || {
+        host.dig(BOX, &["laptop.lan"]).len() == 1
+    });
     let before = roles(router);
     send("STOP", before["controld"].pid);
     let newcomer = other.dhcp(DhcpClient::Udhcpc, "phone");
