@@ -334,7 +334,7 @@ fn records(config: &Config, reader: &mut Reader<'_>) {
                         format!("{owner} is the name of {whose}, and an alias stands alone");
                     reader.problem(&path, reason, "give the alias another name");
                 }
-                alias(config, &owners, &hosts, (owner, *index, record), reader);
+                alias(config, &owners, (owner, *index, record), reader);
             }
             let twin = records[..position]
                 .iter()
@@ -377,11 +377,11 @@ fn hosts(config: &Config) -> BTreeMap<String, String> {
 
 type Owners<'c> = BTreeMap<String, Vec<(usize, &'c RecordConfig)>>;
 
-/// An alias must not lead in a circle, nor to a name of the household that nothing here has.
+/// An alias must not lead in a circle. A name of the household that nothing here has may be that of
+/// a device which has not come yet.
 fn alias(
     config: &Config,
     owners: &Owners<'_>,
-    hosts: &BTreeMap<String, String>,
     (owner, index, record): (&str, usize, &RecordConfig),
     reader: &mut Reader<'_>,
 ) {
@@ -402,18 +402,6 @@ fn alias(
             Some(next) => target = alias_target(next, config),
             None => break,
         }
-    }
-    let target = alias_target(record, config);
-    let ours = target
-        .strip_suffix(config.lan.domain.as_str())
-        .is_some_and(|host| host.ends_with('.'));
-    // Names whose entry could not be read are not in the list: one of them may be meant.
-    let whole = reader.read(&["dns.records", "dhcp.reservations", "lan.domain", "system"]);
-    if ours && whole && !owners.contains_key(&target) && !hosts.contains_key(&target) {
-        let reason = format!("nothing here has the name {target}");
-        let hint = "write a name that a record, a reservation or the box has, or reserve an \
-                    address with this name for the device";
-        reader.problem(&path, reason, hint);
     }
 }
 
