@@ -177,7 +177,7 @@ mksquashfs "$stage" "$out/tests.squashfs" -noappend -quiet -no-progress -all-roo
 # --- The guest.
 kernel=$(firmware/xtask/kernel.sh x86_64)
 # The first words of init come from the second disk: the first holds only Debian.
-append="console=ttyS0 quiet root=/dev/vda rootfstype=squashfs ro panic=-1 init=/bin/bash -- -c \"mount -t squashfs -o ro /dev/vdb /lab && exec /bin/bash /lab/init\""
+append="console=ttyS0 quiet no_timer_check root=/dev/vda rootfstype=squashfs ro panic=-1 init=/bin/bash -- -c \"mount -t squashfs -o ro /dev/vdb /lab && exec /bin/bash /lab/init\""
 [ -z "$shell" ] || append=${append/panic=-1/panic=-1 lab.shell}
 machine=(-M q35 -accel "${LINTEL_ACCEL:-tcg}" -smp 2 -m 1536 -nodefaults -display none -no-reboot
     -device virtio-rng-pci -device i6300esb
