@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
 use std::time::Duration;
 
 use lexopt::Arg;
+use lintel_api::MethodId;
 use lintel_api::types::{LogEntry, Status};
-use lintel_api::{Method, MethodId};
 use lintel_rt::terminal::{self, Keys};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthChar;
@@ -149,11 +149,7 @@ impl Watch<'_> {
     }
 
     fn call(&mut self, id: MethodId, params: &Value) -> Result<Value, Failure> {
-        #[expect(
-            clippy::expect_used,
-            reason = "a test of the table finds each id's row"
-        )]
-        let method: &Method = lintel_api::by_id(id).expect("every id has its row");
+        let method = lintel_api::by_id(id);
         let mut client = match self.client.take() {
             Some(client) => client,
             None => Client::connect(&self.globals.target).map_err(Failure::Unreachable)?,

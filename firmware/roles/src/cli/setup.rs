@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, stdin};
 use std::process::ExitCode;
 
+use lintel_api::MethodId;
 use lintel_api::types::{AuthStatus, ConfigApplied, ConfigShown, PASSWORD_CHARS_MIN};
-use lintel_api::{Method, MethodId};
 use lintel_model::config::{Config, TimeServer};
 use lintel_rt::terminal;
 use serde_json::{Value, json};
@@ -182,11 +182,7 @@ impl Setup {
     }
 
     fn call(&mut self, id: MethodId, params: &Value) -> Result<Value, End> {
-        #[expect(
-            clippy::expect_used,
-            reason = "a test of the table finds each id's row"
-        )]
-        let method: &Method = lintel_api::by_id(id).expect("every id has its row");
+        let method = lintel_api::by_id(id);
         let reply = self.client.call(method, params);
         let answer = reply.map_err(|error| End::Failed(Failure::Unreachable(error)))?;
         answer.map_err(|problem| End::Failed(Failure::Refused(problem)))

@@ -137,9 +137,7 @@ fn interrupts() -> SigSet {
 
 /// What the box calls itself; says so when it does not answer.
 fn box_name(globals: &Globals) -> String {
-    let Some(method) = lintel_api::by_id(MethodId::AuthStatus) else {
-        return "lintel".to_owned();
-    };
+    let method = lintel_api::by_id(MethodId::AuthStatus);
     let asked =
         Client::connect(&globals.target).and_then(|mut client| client.call(method, &json!({})));
     let name = match &asked {
