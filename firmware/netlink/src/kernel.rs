@@ -188,8 +188,6 @@ impl Kernel {
 
     /// What a step would send, without sending it.
     pub fn preview(&mut self, action: &Action) -> StepPreview {
-        let writes = self.writes;
-        let generation = self.generation;
         let (failure, sent) = match action {
             Action::OpenSocket(spec) => {
                 return note(format!("A packet socket is opened on {}.", spec.link));
@@ -201,11 +199,10 @@ impl Kernel {
                 return note(format!("/proc/sys/{} = {}", spec.path, spec.value));
             }
             Action::Nft(transaction) => {
-                match nft::encode(self.nft.writer(), generation, transaction) {
-                    Ok(batch) => {
-                        let (sent, bytes) = self.nft.recording(|nft| nft.batch(batch.writer()));
-                        (sent.err().map(StepFailure::from), bytes)
-                    }
+                let batch = nft::encode(self.nft.writer(), self.generation, transaction);
+                match batch.map(|batch| batch.writer().finish().map(<[u8]>::to_vec)) {
+                    Ok(Ok(bytes)) => (None, bytes),
+                    Ok(Err(error)) => (Some(NetlinkError::from(error).into()), Vec::new()),
                     Err(error) => (Some(error.into()), Vec::new()),
                 }
             }
@@ -214,8 +211,6 @@ impl Kernel {
                 (recorded.0.err().map(StepFailure::from), recorded.1)
             }
         };
-        self.writes = writes;
-        self.generation = generation;
         let name = match action {
             Action::Nft(_) => lintel_wire::nft::kind_name,
             _ => lintel_wire::rtnl::kind_name,

@@ -93,7 +93,7 @@ impl Socket {
         Writer::new(self.seq_next)
     }
 
-    /// Runs `work` with requests and batches written down instead of sent, as if the kernel had
+    /// Runs `work` with requests written down instead of sent, as if the kernel had
     /// agreed; looks at the kernel are still taken. Returns the messages one behind the other.
     pub fn recording<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> (T, Vec<u8>) {
         self.recorded = Some(Vec::new());
@@ -166,9 +166,6 @@ impl Socket {
     /// [`NetlinkError::Socket`]; more errors than the receive buffer holds are cut, never lost as a
     /// whole.
     pub fn batch(&mut self, w: &Writer) -> Result<BTreeMap<u32, Ack>, NetlinkError> {
-        if self.record(w)? {
-            return Ok(BTreeMap::new());
-        }
         self.send(w)?;
         let mut errors = BTreeMap::new();
         loop {

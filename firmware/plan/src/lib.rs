@@ -35,3 +35,4 @@ pub use converge::Converge;
 pub use cuts::Cuts;
 pub use diff::diff;
 pub use resolve::resolve;
+pub use wan::overlap;

@@ -99,7 +99,8 @@ pub(crate) fn addressing(
 }
 
 /// Whether two networks share an address.
-pub(crate) fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+pub fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+    let (a, b) = (a.trunc(), b.trunc());
     a.contains(&b) || b.contains(&a)
 }
 

@@ -329,7 +329,8 @@ pub(super) fn session_id(key: &[u8; 32]) -> String {
     hex(key.get(..SESSION_ID_BYTES).unwrap_or(key))
 }
 
-fn random(rng: &mut dyn Rng) -> String {
+/// A new secret, as text.
+pub(super) fn random(rng: &mut dyn Rng) -> String {
     let mut bytes = [0; TOKEN_BYTES];
     rng.fill(&mut bytes);
     hex(&bytes)

@@ -15,8 +15,7 @@ use lintel_model::config::Config;
 use lintel_model::config::change::{changes, undo};
 use lintel_model::facts::{DataState, Facts, NoticeCode};
 use lintel_model::preview::Preview;
-use lintel_model::services::Resolved;
-use lintel_model::step::Plan;
+use lintel_model::step::{Plan, Step};
 use lintel_store::{RevisionDraft, RevisionState};
 use serde_json::Value;
 
@@ -43,6 +42,14 @@ pub(super) struct PendingPreview {
     pub(super) until: Instant,
 }
 
+/// What a change would do.
+struct Shown {
+    answer: ConfigApplied,
+    plan: Plan,
+    /// How long its author would have to confirm it.
+    wait: Option<Duration>,
+}
+
 /// A change that somebody wants.
 struct Wish {
     toml: String,
@@ -64,12 +71,8 @@ impl Core {
     ) -> Outcome {
         let (confirm_s, messages) = (params.confirm_s, params.messages);
         let read = self.read_config(params);
-        let shown = read.and_then(|(_, config)| {
-            let plan = self.plan_of(&config);
-            let (answer, _) = self.preview(caller, &config, confirm_s)?;
-            Ok((answer, plan))
-        });
-        let (answer, plan) = match shown {
+        let shown = read.and_then(|(_, config)| self.preview(caller, &config, confirm_s));
+        let Shown { answer, plan, .. } = match shown {
             Ok(shown) => shown,
             Err(problem) => return Outcome::Now(Err(problem)),
         };
@@ -174,9 +177,8 @@ impl Core {
         let named = params.revision.is_some() || params.undo.is_some();
         if let Some(window) = self.window.as_ref().filter(|_| !named) {
             let (was, previous) = (window.revision, window.previous.config.clone());
-            let shown = self.preview(caller, &previous, None);
-            let (mut answer, _) = match shown {
-                Ok(shown) => shown,
+            let mut answer = match self.preview(caller, &previous, None) {
+                Ok(shown) => shown.answer,
                 Err(problem) => return Outcome::Now(Err(problem)),
             };
             if !params.dry_run {
@@ -210,10 +212,6 @@ impl Core {
                     "revision goes back to a state; undo takes back one change",
                 ));
             }
-            (Some(number), None) => {
-                let revision = self.stored_revision(number)?;
-                (revision.toml, format!("back to revision {number}"))
-            }
             (None, Some(number)) => {
                 let (_, before) = self.config_before(number)?;
                 let mut changed = changes(&before, &self.revision_config(number)?);
@@ -245,17 +243,8 @@ impl Core {
                     format!("undo {what} of revision {number}"),
                 )
             }
-            (None, None) => {
-                let active = self.active.revision.unwrap_or(u64::MAX);
-                let (before, _) = self.config_before(active)?;
-                let number = before.ok_or_else(|| {
-                    problem(
-                        404,
-                        "no-such-revision",
-                        "There is no revision before this one",
-                        "lintel config revisions lists what is kept.",
-                    )
-                })?;
+            (number, None) => {
+                let number = number.map_or_else(|| self.number_before(), Ok)?;
                 let revision = self.stored_revision(number)?;
                 (revision.toml, format!("back to revision {number}"))
             }
@@ -270,9 +259,26 @@ impl Core {
         })
     }
 
+    /// The revision before the one in force.
+    fn number_before(&self) -> Result<u64, Problem> {
+        let active = self.active.revision.unwrap_or(u64::MAX);
+        let (before, _) = self.config_before(active)?;
+        before.ok_or_else(|| {
+            problem(
+                404,
+                "no-such-revision",
+                "There is no revision before this one",
+                "lintel config revisions lists what is kept.",
+            )
+        })
+    }
+
     /// Plan, store, apply. The reply waits for the kernel, but not for ever.
     fn commit(&mut self, now: Now, waiter: Waiter, caller: &Caller, wish: Wish) -> Outcome {
-        let (mut answer, wait) = match self.preview(caller, &wish.config, wish.confirm_s) {
+        let shown = self.preview(caller, &wish.config, wish.confirm_s);
+        let Shown {
+            mut answer, wait, ..
+        } = match shown {
             Ok(shown) => shown,
             Err(problem) => return Outcome::Now(Err(problem)),
         };
@@ -316,7 +322,7 @@ impl Core {
             log::info!("revision {number} by {author}: {reason}");
             answer.revision = Some(number);
             answer.committed = true;
-            self.keep_leaving(now, &wish.config);
+            self.keep_leaving(&wish.config);
             self.active = Active {
                 revision: Some(number),
                 author: author.to_owned(),
@@ -366,10 +372,12 @@ impl Core {
         caller: &Caller,
         config: &Config,
         confirm_s: Option<u32>,
-    ) -> Result<(ConfigApplied, Option<Duration>), Problem> {
+    ) -> Result<Shown, Problem> {
         let wish = lintel_plan::resolve(config, &self.facts_with(config));
-        let plan = self.planned(&wish);
-        let hazards: Vec<_> = plan.iter().map(|step| step.hazard).collect();
+        // Nothing while the kernel has not been looked at.
+        let seen = self.observed.as_ref();
+        let plan = seen.map_or_else(Plan::default, |seen| lintel_plan::diff(&wish.kernel, seen));
+        let hazards: Vec<_> = plan.steps.iter().map(|step| step.hazard).collect();
         let may_cut = may_cut_off(&self.resolved, &wish, &hazards);
         let differs = changes(&self.active.config, config);
         let wait = self.confirm_wait(caller, confirm_s, may_cut)?;
@@ -379,7 +387,7 @@ impl Core {
             revision: self.active.revision,
             committed: false,
             changes: differs,
-            plan,
+            plan: plan.steps.iter().map(planned).collect(),
             flows: None,
             outcome: "planned".to_owned(),
             confirm: wait.map(|wait| PendingConfirm {
@@ -391,13 +399,7 @@ impl Core {
             error: None,
             notices: wish.notices,
         };
-        Ok((answer, wait))
-    }
-
-    fn plan_of(&self, config: &Config) -> Plan {
-        let wish = lintel_plan::resolve(config, &self.facts_with(config));
-        let observed = self.observed.as_ref();
-        observed.map_or_else(Plan::default, |seen| lintel_plan::diff(&wish.kernel, seen))
+        Ok(Shown { answer, plan, wait })
     }
 
     /// The facts as they are when this configuration is taken.
@@ -406,21 +408,6 @@ impl Core {
             leaving: self.leaving_with(config),
             ..self.facts.clone()
         }
-    }
-
-    /// What the kernel would be told; nothing while it has not been looked at.
-    fn planned(&self, wish: &Resolved) -> Vec<PlannedStep> {
-        let Some(observed) = &self.observed else {
-            return Vec::new();
-        };
-        let steps = lintel_plan::diff(&wish.kernel, observed).steps.into_iter();
-        steps
-            .map(|step| PlannedStep {
-                reason: step.reason,
-                hazard: step.hazard,
-                kernel: None,
-            })
-            .collect()
     }
 
     /// The kernel holds the revision in force. One that waits to be confirmed keeps that mark.
@@ -445,6 +432,14 @@ impl Core {
             pending.answer.confirm = None;
             self.reply_value(pending.waiter, &pending.answer);
         }
+    }
+}
+
+fn planned(step: &Step) -> PlannedStep {
+    PlannedStep {
+        reason: step.reason.clone(),
+        hazard: step.hazard,
+        kernel: None,
     }
 }
 

@@ -26,9 +26,6 @@ use super::calls::{Outcome, bad_field, problem};
 use super::core::{Core, Now};
 use super::startup::Active;
 
-/// Octets of the answer's token.
-const TOKEN_BYTES: usize = 32;
-
 /// An open window.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -76,9 +73,7 @@ impl Core {
         previous: Active,
         wait: Duration,
     ) -> String {
-        let mut bytes = [0; TOKEN_BYTES];
-        self.rng.fill(&mut bytes);
-        let token = auth::hex(&bytes);
+        let token = auth::random(self.rng.as_mut());
         self.window = Some(Window {
             revision,
             until: now.mono + wait,
@@ -86,7 +81,6 @@ impl Core {
             token_sha256: auth::sha256(token.as_bytes()),
             session: caller.token.as_deref().and_then(auth::key_of),
         });
-        self.own_notices.remove(&NoticeCode::NotConfirmed);
         token
     }
 
@@ -201,24 +195,23 @@ impl Core {
             .insert(NoticeCode::NotConfirmed, not_confirmed(text));
     }
 
-    /// Closes the window and takes the configuration before. False when none was open.
-    pub(super) fn take_back(&mut self, now: Now) -> bool {
+    /// Closes the window, if one is open, and takes the configuration before.
+    pub(super) fn take_back(&mut self, now: Now) {
         let Some(window) = self.window.take() else {
-            return false;
+            return;
         };
         // Should the disk refuse the mark, pending is as good: a start takes the one before.
         self.stored("noting that the revision is taken back", |store| {
             store.mark_revision(window.revision, RevisionState::Reverted)
         });
         log::info!("revision {} is taken back", window.revision);
-        self.keep_leaving(now, &window.previous.config);
+        self.keep_leaving(&window.previous.config);
         self.active = window.previous;
         self.leaving_due = Some(now.mono);
         self.end_apply_as_reverted();
         self.refresh(now);
         self.drive(now);
         self.dirty("config", now);
-        true
     }
 }
 
@@ -237,7 +230,7 @@ pub(super) fn not_confirmed(text: String) -> Notice {
     }
 }
 
-pub(super) fn nothing_pending() -> Problem {
+fn nothing_pending() -> Problem {
     problem(
         409,
         "nothing-pending",

@@ -147,7 +147,7 @@ impl Core {
             });
         }
         self.window = None;
-        self.keep_leaving(now, &pending.previous.config.clone());
+        self.keep_leaving(&pending.previous.config);
         self.active = pending.previous.clone();
         self.pending_apply = Some(pending);
         self.end_apply_as_reverted();

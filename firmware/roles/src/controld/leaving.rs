@@ -10,6 +10,7 @@ use embassy_time::Duration;
 use lintel_model::Ipv4Net;
 use lintel_model::config::Config;
 use lintel_model::lease::Binding;
+use lintel_plan::overlap;
 
 use super::core::{Core, Now};
 use super::leases::is_live;
@@ -27,19 +28,16 @@ impl Core {
         if old != new {
             leaving.push(old);
         }
-        let apart = |network: &Ipv4Net| {
-            !network.contains(&new.network()) && !new.contains(&network.network())
-        };
-        leaving.retain(apart);
+        leaving.retain(|network| !overlap(*network, new));
         let surplus = leaving.len().saturating_sub(LEAVING_NETWORKS_MAX);
         leaving.drain(..surplus);
         leaving
     }
 
     /// Before `next` is taken: remembers what it leaves.
-    pub(super) fn keep_leaving(&mut self, now: Now, next: &Config) {
+    pub(super) fn keep_leaving(&mut self, next: &Config) {
         let leaving = self.leaving_with(next);
-        self.set_leaving(now, leaving);
+        self.set_leaving(leaving);
     }
 
     /// Lets go what nobody needs any more.
@@ -60,7 +58,7 @@ impl Core {
         let is_wan = |network: &Ipv4Net| {
             let lease = self.facts.wan_lease.as_ref();
             let wan = lease.and_then(|l| Ipv4Net::new(l.address, l.prefix_len).ok());
-            wan.is_some_and(|wan| wan.contains(&network.addr()) || network.contains(&wan.addr()))
+            wan.is_some_and(|wan| overlap(wan, *network))
         };
         let mut needed = self.facts.leaving.clone();
         needed.retain(|network| end_s(network).is_some() && !is_wan(network));
@@ -80,7 +78,7 @@ impl Core {
                     );
                 }
             }
-            self.set_leaving(now, needed);
+            self.set_leaving(needed);
             self.refresh(now);
             self.drive(now);
         }
@@ -115,7 +113,7 @@ impl Core {
         self.let_go(now);
     }
 
-    fn set_leaving(&mut self, _now: Now, leaving: Vec<Ipv4Net>) {
+    fn set_leaving(&mut self, leaving: Vec<Ipv4Net>) {
         if self.facts.leaving == leaving {
             return;
         }
