@@ -1,5 +1,6 @@
 //! What a householder changes.
 
+use lintel_api::{MethodId, by_id};
 use serde_json::{Value, json};
 
 use crate::scenario::Params;
@@ -42,5 +43,8 @@ fn forget(out: &mut Outside) -> (&'static str, Value) {
     let held: Vec<_> = out.addresses.iter().flatten().copied().collect();
     let address = out.dice.one(&held);
     let address = address.map_or("192.168.1.100".to_owned(), |address| address.to_string());
-    ("leases.forget", json!({"ip": address}))
+    (
+        by_id(MethodId::DhcpLeasesDelete).name,
+        json!({"ip": address}),
+    )
 }

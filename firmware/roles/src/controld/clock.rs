@@ -25,22 +25,23 @@ const DRIFT_MAX: i64 = 500 << 16;
 const LEAP_S_MIN: u64 = 30;
 
 /// What is known of the clock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clock {
     report: Option<ClockReport>,
     /// For timed's next start.
     drift: Option<i64>,
     /// When the box started, Unix seconds, by the clock that the leases were noted by: what the
     /// clocks differ by, whatever they show.
-    start_s: Option<i64>,
+    start_s: i64,
 }
 
 impl Clock {
-    pub(super) fn new(drift: Option<i64>) -> Self {
+    /// A leap is told from `now` on, not from the first input: the clock may be set between.
+    pub(super) fn new(drift: Option<i64>, now: Now) -> Self {
         Self {
             report: None,
             drift,
-            start_s: None,
+            start_s: start_s(now),
         }
     }
 }
@@ -58,13 +59,13 @@ impl Core {
     /// noted is told by its time, so a leap that went unfollowed would hide it from the next.
     pub(super) fn follow_clock(&mut self, now: Now) {
         let up_s = signed(now.mono.as_secs());
-        let start_s = signed(now.unix_s).saturating_sub(up_s);
-        let noted_s = *self.clock.start_s.get_or_insert(start_s);
+        let start_s = start_s(now);
+        let noted_s = self.clock.start_s;
         let by_s = start_s.saturating_sub(noted_s);
         if by_s.unsigned_abs() < LEAP_S_MIN {
             return;
         }
-        self.clock.start_s = Some(start_s);
+        self.clock.start_s = start_s;
         let noted_until_s = noted_s.saturating_add(up_s).saturating_add(1);
         let since_start = |bound: u64| (noted_s..=noted_until_s).contains(&signed(bound));
         let followed: BTreeMap<_, _> = self
@@ -176,6 +177,11 @@ impl Core {
             sources,
         }
     }
+}
+
+/// When the box started, by the clock as it shows now.
+fn start_s(now: Now) -> i64 {
+    signed(now.unix_s).saturating_sub(signed(now.mono.as_secs()))
 }
 
 /// Unix seconds to reckon with; beyond the year 292 billion they stay there.

@@ -340,7 +340,7 @@ impl Core {
             wan_dropped: Vec::new(),
             dhcp_dropped: Vec::new(),
             dns_statistics: DnsStatistics::default(),
-            clock: super::clock::Clock::new(kept.drift),
+            clock: super::clock::Clock::new(kept.drift, now),
             dns_sent: None,
             dns_due: None,
             dns_last: None,

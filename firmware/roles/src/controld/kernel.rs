@@ -130,7 +130,7 @@ impl Core {
                 self.reply_value(pending.waiter, &pending.answer);
             }
             self.dirty("config", now);
-            self.leaving_due.get_or_insert(now.mono);
+            self.leaving_due = Some(now.mono);
         }
     }
 

@@ -145,6 +145,11 @@ impl Router {
         if let Some(text) = call.params.get("toml").and_then(Value::as_str) {
             self.controld.applying.insert(call.id, text.to_owned());
         }
+        // From now on it may be gone, whether dhcpd runs to hear of it or not.
+        let ip = call.params.get("ip").and_then(Value::as_str);
+        if let Some(Ok(address)) = ip.map(str::parse) {
+            out.ledger.forgotten(address);
+        }
         let via = Via::Control(1);
         let memory = None;
         self.controld_hears(out, Input::Call { via, call, memory });
