@@ -9,7 +9,9 @@
 use std::net::IpAddr;
 
 use lintel_model::desired::{AddressSpec, RouteSpec, SysctlSpec};
-use lintel_model::nft::{Chain, Edit, ElementValue, Expr, Set, Table, Transaction, Verdict};
+use lintel_model::nft::{
+    Chain, Edit, Element, ElementValue, Expr, Set, Table, Transaction, Verdict,
+};
 use lintel_model::observed::{LinkStatus, ObservedState};
 use lintel_model::step::{Action, Plan, Step};
 use lintel_model::{IpNet, LinkName, MacAddr};
@@ -395,7 +397,7 @@ fn set_mut<'t>(table: &'t mut Table, name: &str) -> Result<&'t mut Set, Refusal>
         .ok_or_else(|| Refusal::Missing(name.to_owned()))
 }
 
-/// Whether everything that rules and maps refer to is there.
+/// Whether everything that rules and maps refer to is there, and no ranges of a set overlap.
 fn whole(table: &Table) -> Result<(), Refusal> {
     let target = |verdict: &Verdict| match verdict {
         Verdict::Jump(chain) | Verdict::Goto(chain) => {
@@ -415,6 +417,18 @@ fn whole(table: &Table) -> Result<(), Refusal> {
                 }
                 _ => {}
             }
+        }
+    }
+    for set in table.sets.iter().filter(|set| set.interval) {
+        let end = |element: &Element| element.key_end.clone().unwrap_or(element.key.clone());
+        let mut ranges: Vec<_> = set.elements.iter().map(|e| (&e.key, end(e))).collect();
+        ranges.sort();
+        let overlap = ranges.windows(2).any(|pair| match pair {
+            [(_, end), (next, _)] => *next <= end,
+            _ => false,
+        });
+        if overlap {
+            return Err(Refusal::Exists(format!("a range of {}", set.name)));
         }
     }
     for element in table.sets.iter().flat_map(|set| &set.elements) {

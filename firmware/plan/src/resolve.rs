@@ -21,7 +21,7 @@ use crate::pool::default_pool;
 use crate::ports::{Ports, bridge_mac};
 use crate::ruleset::{self, Scene};
 use crate::sysctls::sysctls;
-use crate::wan::{self, WanAddressing};
+use crate::wan::{self, WanAddressing, overlap};
 
 /// Lease time while bindings cannot be kept on disk, seconds: short, because after a reboot
 /// nobody remembers them.
@@ -50,6 +50,21 @@ pub fn resolve(config: &Config, facts: &Facts) -> Resolved {
             };
             &factory
         }
+    };
+    // Remembered of another configuration than this one: after the storage failed, say. A network
+    // is served once.
+    let own = config.lan.address;
+    let without;
+    let facts = if facts.leaving.iter().any(|left| overlap(*left, own)) {
+        let mut leaving = facts.leaving.clone();
+        leaving.retain(|left| !overlap(*left, own));
+        without = Facts {
+            leaving,
+            ..facts.clone()
+        };
+        &without
+    } else {
+        facts
     };
     let Ok(bridge) = LAN_BRIDGE.parse::<LinkName>() else {
         // The constant is a link name; a test of `model` parses it.
@@ -367,10 +382,19 @@ fn web_spec(config: &Config, facts: &Facts, bridge: &LinkName) -> WebSpec {
     }
 }
 
-/// The household's networks: its own, and those it has left.
+/// The household's networks: its own, and those it has left. None lies in another one: the kernel
+/// refuses a set whose ranges overlap.
 fn networks(config: &Config, facts: &Facts) -> Vec<Ipv4Net> {
     let own = std::iter::once(&config.lan.address);
-    own.chain(&facts.leaving).map(Ipv4Net::trunc).collect()
+    let mut all: Vec<Ipv4Net> = own.chain(&facts.leaving).map(Ipv4Net::trunc).collect();
+    all.sort_by_key(Ipv4Net::prefix_len);
+    let mut apart: Vec<Ipv4Net> = Vec::new();
+    for network in all {
+        if !apart.iter().any(|larger| larger.contains(&network)) {
+            apart.push(network);
+        }
+    }
+    apart
 }
 
 fn served_links(config: &Config, facts: &Facts, bridge: &LinkName) -> Vec<DnsLink> {

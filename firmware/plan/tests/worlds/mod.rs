@@ -7,7 +7,7 @@ use lintel_model::config::{Config, WanKind};
 use lintel_model::desired::{AddressSpec, DesiredState};
 use lintel_model::facts::{DataState, Facts};
 use lintel_model::lease::WanLease;
-use lintel_model::observed::ObservedState;
+use lintel_model::observed::{LinkStatus, ObservedState};
 use lintel_plan::fake::{FakeKernel, port};
 use lintel_plan::resolve;
 use proptest::prelude::*;
@@ -23,6 +23,8 @@ pub(crate) struct World {
     lease: Option<(u8, bool, u8)>,
     dhcp: bool,
     failed: bool,
+    serves_time: bool,
+    leaving: u8,
 }
 
 pub(crate) fn world() -> impl Strategy<Value = World> {
@@ -35,9 +37,11 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
         prop::option::weighted(0.7, (0..4u8, any::<bool>(), 0..4u8)),
         prop::bool::weighted(0.9),
         prop::bool::weighted(0.1),
+        prop::bool::weighted(0.8),
+        prop_oneof![4 => Just(0), 1 => 0..8u8],
     )
         .prop_map(
-            |(lan, wan_off, lan_ports, detected, detection_over, lease, dhcp, failed)| World {
+            |(
                 lan,
                 wan_off,
                 lan_ports,
@@ -46,6 +50,19 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
                 lease,
                 dhcp,
                 failed,
+                serves_time,
+                leaving,
+            )| World {
+                lan,
+                wan_off,
+                lan_ports,
+                detected,
+                detection_over,
+                lease,
+                dhcp,
+                failed,
+                serves_time,
+                leaving,
             },
         )
 }
@@ -80,6 +97,11 @@ pub(crate) fn ipnet(text: &str) -> lintel_model::IpNet {
 }
 
 pub(crate) fn wish(world: &World, kernel: &FakeKernel) -> DesiredState {
+    wish_among(world, &kernel.state.links)
+}
+
+/// The same with these links.
+pub(crate) fn wish_among(world: &World, links: &[LinkStatus]) -> DesiredState {
     let mut config = Config::default();
     let lan = format!("192.168.{}.1/24", world.lan);
     config.lan.address = lan.parse().unwrap_or(config.lan.address);
@@ -87,6 +109,7 @@ pub(crate) fn wish(world: &World, kernel: &FakeKernel) -> DesiredState {
         config.wan.kind = WanKind::None;
     }
     config.dhcp.enabled = world.dhcp;
+    config.ntp.serve = world.serves_time;
     for bit in 0..3 {
         if world.lan_ports & (1 << bit) != 0 && world.lan_ports != 7 {
             let port = format!("eth{bit}").parse();
@@ -94,7 +117,7 @@ pub(crate) fn wish(world: &World, kernel: &FakeKernel) -> DesiredState {
         }
     }
     let mut facts = Facts {
-        links: kernel.state.links.clone(),
+        links: links.to_vec(),
         detection_over: world.detection_over,
         ..Facts::default()
     };
@@ -102,6 +125,13 @@ pub(crate) fn wish(world: &World, kernel: &FakeKernel) -> DesiredState {
     facts.wan_lease = world
         .lease
         .map(|(net, far, routes)| lease(world, net, far, routes));
+    // Each alone is one that a LAN may have left; the last lies in the second.
+    let left = ["192.168.1.1/24", "10.0.0.1/20", "10.0.1.1/24"];
+    let bits = left.into_iter().enumerate();
+    facts.leaving = bits
+        .filter(|(bit, _)| world.leaving & (1 << bit) != 0)
+        .filter_map(|(_, network)| network.parse().ok())
+        .collect();
     if world.failed {
         facts.data = DataState::Failed {
             reason: "the disk is gone".to_owned(),
