@@ -1,5 +1,6 @@
 //! What the user writes, what the planner wants, what the kernel says.
 //!
+//! * [`backup`]: the configuration as it travels, with the ports of the box it is from.
 //! * [`config`]: the one typed tree that people write as TOML.
 //! * [`facts`]: what the world told us (links, lease, disk, detected ports).
 //! * [`desired`]: what the kernel shall hold; [`services`]: what each role shall serve.
@@ -10,6 +11,7 @@
 //! This crate is pure: no clock, no file, no socket, no randomness. Nothing in it panics on
 //! any value that its types can hold.
 
+pub mod backup;
 pub mod board;
 pub mod clock;
 pub mod config;

@@ -12,6 +12,7 @@
 //! * [`ruleset`] is the firewall; [`mod@print`] shows it in the words of `nft`.
 //! * [`diff()`] finds the ordered steps from what is to what shall be. Equal means none.
 //! * [`Converge`] keeps at it: retries, backs off, goes back to what worked.
+//! * [`restore`] finds the ports of this box for a configuration that another one wrote.
 //! * [`fake`] is a kernel for tests.
 //!
 //! Pure: time is an argument, nothing here reads a file or a clock, and nothing panics on any
@@ -26,6 +27,7 @@ mod pool;
 mod ports;
 pub mod print;
 mod resolve;
+pub mod restore;
 mod rule;
 pub mod ruleset;
 mod sysctls;

@@ -145,15 +145,7 @@ fn wan_of<'a>(
         );
         return Wan::No;
     }
-    let board = facts.board.wan_path.as_ref().map(|path| {
-        // The kernel command line may carry the prefix of the configuration's form.
-        let path = path.strip_prefix("path:").unwrap_or(path);
-        PortSelector::Path(path.to_owned())
-    });
-    [board.as_ref(), facts.detected_wan.as_ref()]
-        .into_iter()
-        .flatten()
-        .filter_map(|selector| find(selector, ports))
+    known_wans(facts, ports)
         .find(|port| !contains(named_lan, port))
         .map_or_else(
             || {
@@ -174,9 +166,28 @@ fn wan_of<'a>(
         )
 }
 
+/// Ports that are the WAN when nobody says otherwise: the one that the board labels, then the one
+/// on which a DHCP server answered.
+fn known_wans<'a>(facts: &Facts, ports: &[&'a LinkStatus]) -> impl Iterator<Item = &'a LinkStatus> {
+    let board = facts.board.wan_path.as_ref().map(|path| {
+        // The kernel command line may carry the prefix of the configuration's form.
+        let path = path.strip_prefix("path:").unwrap_or(path);
+        PortSelector::Path(path.to_owned())
+    });
+    [board, facts.detected_wan.clone()]
+        .into_iter()
+        .flatten()
+        .filter_map(|selector| find(&selector, ports))
+}
+
+/// The first of them.
+pub(crate) fn labelled<'a>(facts: &Facts, ports: &[&'a LinkStatus]) -> Option<&'a LinkStatus> {
+    known_wans(facts, ports).next()
+}
+
 /// The links that are ports: Ethernet hardware; under `lintel run` also the links that stand
 /// for hardware in a namespace. Never a link of ours. Sorted by name.
-fn physical(facts: &Facts) -> Vec<&LinkStatus> {
+pub(crate) fn physical(facts: &Facts) -> Vec<&LinkStatus> {
     let mut ports: Vec<_> = facts
         .links
         .iter()
@@ -213,7 +224,10 @@ fn named<'a>(
     found
 }
 
-fn find<'a>(selector: &PortSelector, ports: &[&'a LinkStatus]) -> Option<&'a LinkStatus> {
+pub(crate) fn find<'a>(
+    selector: &PortSelector,
+    ports: &[&'a LinkStatus],
+) -> Option<&'a LinkStatus> {
     ports
         .iter()
         .find(|port| match selector {
