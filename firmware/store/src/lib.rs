@@ -14,6 +14,7 @@
 //! does not open: it is set aside, or the error says why and the owner decides.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // this crate does the disk's IO
 
+mod backups;
 mod bindings;
 mod error;
 mod facts;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use backups::{BACKUPS_BYTES_MAX, BackupDraft, BackupHead, BackupOrigin, BackupRow};
 pub use bindings::BINDINGS_ENTRIES_MAX;
 pub use error::StoreError;
 pub use facts::{Fact, Notes};

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::Store;
+use crate::backups::{self, BackupDraft};
 use crate::error::StoreError;
 
 /// Most revisions kept; the oldest go first. A household's text is a few kilobytes.
@@ -90,6 +91,15 @@ impl RevisionState {
 impl Store {
     /// Writes a revision and returns its number.
     pub fn commit_revision(&mut self, draft: &RevisionDraft<'_>) -> Result<u64, StoreError> {
+        self.commit_revision_after(None, draft)
+    }
+
+    /// The same, with a backup of what is in force before it, in one transaction.
+    pub fn commit_revision_after(
+        &mut self,
+        backup: Option<&BackupDraft<'_>>,
+        draft: &RevisionDraft<'_>,
+    ) -> Result<u64, StoreError> {
         let failed = StoreError::sql("storing a revision");
         let state = if draft.pending {
             RevisionState::Pending
@@ -97,6 +107,9 @@ impl Store {
             RevisionState::Stored
         };
         let change = self.db.transaction().map_err(&failed)?;
+        if let Some(backup) = backup {
+            backups::insert(&change, backup)?;
+        }
         change
             .execute(
                 "INSERT INTO revisions (toml, author, reason, unix_s, state)

@@ -5,8 +5,14 @@ use rusqlite::Connection;
 
 use crate::error::StoreError;
 
+/// The version that this firmware keeps.
+pub(crate) const VERSION: usize = ALL.len() - cfg!(feature = "firmware-before") as usize;
+
+/// The migrations that lead there.
+const MIGRATIONS: &[&str] = ALL.split_at(VERSION).0;
+
 /// Migration `n` leads from version `n` to `n + 1`.
-const MIGRATIONS: &[&str] = &[
+const ALL: &[&str] = &[
     "
     CREATE TABLE revisions (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -55,6 +61,17 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE audit ADD COLUMN address TEXT;
     ALTER TABLE audit ADD COLUMN reason TEXT NOT NULL DEFAULT '';
     ALTER TABLE audit ADD COLUMN revision INTEGER;
+",
+    "
+    CREATE TABLE backups (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        origin TEXT NOT NULL,
+        made_unix_s INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        board TEXT NOT NULL,
+        revision INTEGER,
+        content TEXT NOT NULL
+    ) STRICT;
 ",
 ];
 

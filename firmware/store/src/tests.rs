@@ -154,7 +154,15 @@ fn everything_reads_back_after_a_reopen() {
 /// that schema would read lies beside it.
 #[test]
 fn every_schema_that_was_released_is_carried_on() {
-    let fixtures = [include_str!("tests/fixtures/schema-1.sql")];
+    let fixtures = [
+        include_str!("tests/fixtures/schema-1.sql"),
+        include_str!("tests/fixtures/schema-2.sql"),
+    ];
+    assert_eq!(
+        fixtures.len() + 1,
+        crate::schema::VERSION,
+        "a fixture of every version before this one"
+    );
     for (version, script) in (1_i64..).zip(fixtures) {
         let dir = Dir::new();
         std::fs::create_dir_all(dir.0.join("state")).unwrap();
