@@ -11,6 +11,7 @@ pub mod client;
 pub mod isp;
 pub mod namespace;
 pub mod router;
+pub mod session;
 pub mod sky;
 pub mod street;
 pub mod told;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use netns_tests::client::{DhcpClient, Host};
 use netns_tests::isp::DhcpServer;
+use netns_tests::session::Session;
 use netns_tests::street::{CONFIG, Street};
 use netns_tests::told::{notice, status_when};
 use netns_tests::wires::is_online;
@@ -23,6 +24,7 @@ const NEW: &str = "10.9.8.1";
 struct Home {
     client: Proc,
     street: Street,
+    session: Session,
     dir: Workdir,
 }
 
@@ -34,6 +36,7 @@ fn home() -> Home {
     let home = Home {
         client,
         street,
+        session: Session::new(),
         dir: Workdir::new("changes"),
     };
     let (code, body) = home.post(
@@ -52,37 +55,9 @@ impl Home {
 
     /// As the page at this address of the box would: status code and what came.
     fn send(&self, verb: &str, address: &str, path: &str, body: &Value) -> (u16, Value) {
-        let jar = self.dir.path("cookies");
-        let (url, origin) = (
-            format!("http://{address}{path}"),
-            format!("Origin: http://{address}"),
-        );
-        let (jar, body) = (jar.to_str().unwrap(), body.to_string());
-        let args = [
-            "curl",
-            "-sS",
-            "-m",
-            "20",
-            "-b",
-            jar,
-            "-c",
-            jar,
-            "-X",
-            verb,
-            "-H",
-            &origin,
-            "-H",
-            "Content-Type: application/json",
-            "-d",
-            &body,
-            "-w",
-            "\n%{http_code}",
-            &url,
-        ];
-        let text = self.host().ns.ok(args);
-        let (content, code) = text.rsplit_once('\n').unwrap();
-        let content = serde_json::from_str(content).unwrap_or(Value::Null);
-        (code.parse().unwrap(), content)
+        let url = format!("http://{address}{path}");
+        let answer = self.session.send(self.host(), verb, &url, body);
+        (answer.status, answer.json())
     }
 
     fn post(&self, address: &str, path: &str, body: &Value) -> (u16, Value) {
