@@ -301,7 +301,7 @@ fn an_address_is_kept_and_a_name_added_with_a_click() {
     browser.click("summary");
     browser.keys("#name", "nas");
     browser.keys("#value", &format!("192.168.1.999{ENTER}"));
-    browser.wait_for(".alert", "dns.records");
+    browser.wait_for(".alert", "value: \"192.168.1.999\" is no IPv4 address");
     assert_eq!(
         browser.script("return document.querySelector('#name').value"),
         json!("nas")

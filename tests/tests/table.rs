@@ -129,6 +129,12 @@ fn params(id: MethodId) -> Map<String, Value> {
         MethodId::ConfigValidate => json!({ "toml": CONFIG }),
         MethodId::ConfigRevisionsShow => json!({ "revision": 1 }),
         MethodId::DhcpLeasesDelete => json!({ "ip": "192.168.1.9" }),
+        MethodId::DhcpReservationsAdd => {
+            json!({ "mac": "02:00:00:00:07:01", "address": "192.168.1.7" })
+        }
+        MethodId::DhcpReservationsDelete => json!({ "mac": "02:00:00:00:07:01" }),
+        MethodId::DnsRecordsAdd => json!({ "name": "walk", "type": "A", "value": "192.168.1.8" }),
+        MethodId::DnsRecordsDelete => json!({ "name": "walk" }),
         MethodId::AuthSetup | MethodId::AuthLogin => json!({ "password": PASSWORD }),
         MethodId::AuthPasswordChange => json!({ "password": PASSWORD, "current": PASSWORD }),
         MethodId::AuthSessionsEnd => json!({ "id": "nobody" }),

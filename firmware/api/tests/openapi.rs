@@ -87,7 +87,12 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         | MethodId::ConfigPatch
         | MethodId::ConfigPlan
         | MethodId::ConfigCommit
-        | MethodId::ConfigRollback => ask::<ConfigApplied>(of),
+        | MethodId::ConfigRollback
+        | MethodId::DhcpReservationsAdd
+        | MethodId::DhcpReservationsDelete
+        | MethodId::DnsRecordsAdd
+        | MethodId::DnsRecordsDelete => ask::<ConfigApplied>(of),
+        MethodId::DhcpReservationsList => ask::<Page<ReservationInfo>>(of),
         MethodId::ConfigRevisionsShow => ask::<ConfigShown>(of),
         MethodId::ConfigDiff => ask::<ConfigDiff>(of),
         MethodId::ConfigValidate => ask::<ConfigValid>(of),

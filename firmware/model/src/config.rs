@@ -7,6 +7,7 @@
 pub mod change;
 mod check;
 pub mod description;
+pub mod entries;
 mod parse;
 mod problem;
 mod schema;

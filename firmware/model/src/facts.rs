@@ -88,6 +88,8 @@ pub enum NoticeCode {
     RevisionFailed,
     /// A change was not confirmed and is taken back.
     NotConfirmed,
+    /// An address that is to be one device's is in use by another.
+    AddressHeld,
     /// Somebody else's object stands beside ours.
     Foreign,
     /// A step failed and is tried again.

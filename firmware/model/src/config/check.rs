@@ -351,14 +351,18 @@ fn records(config: &Config, reader: &mut Reader<'_>) {
 }
 
 fn qualified(record: &RecordConfig, config: &Config) -> String {
-    full_name(record.name.as_str(), config)
+    config.full_name(record.name.as_str())
 }
 
-fn full_name(name: &str, config: &Config) -> String {
-    if name.contains('.') {
-        name.to_ascii_lowercase()
-    } else {
-        format!("{name}.{}", config.lan.domain).to_ascii_lowercase()
+impl Config {
+    /// A name as DNS knows it, in lower case: one without a dot lives under the household's
+    /// domain.
+    pub fn full_name(&self, name: &str) -> String {
+        if name.contains('.') {
+            name.to_ascii_lowercase()
+        } else {
+            format!("{name}.{}", self.lan.domain).to_ascii_lowercase()
+        }
     }
 }
 
@@ -367,9 +371,9 @@ fn hosts(config: &Config) -> BTreeMap<String, String> {
     let reserved = config.dhcp.reservations.iter().filter_map(|entry| {
         let name = entry.name.as_ref()?;
         let whose = format!("the device with {}", entry.mac);
-        Some((full_name(name.as_str(), config), whose))
+        Some((config.full_name(name.as_str()), whose))
     });
-    let own = full_name(config.system.hostname.as_str(), config);
+    let own = config.full_name(config.system.hostname.as_str());
     reserved
         .chain([(own, "the box itself".to_owned())])
         .collect()
@@ -408,7 +412,7 @@ fn alias(
 /// What an alias leads to: a name without a dot lives under the household's domain.
 fn alias_target(record: &RecordConfig, config: &Config) -> String {
     let value = record.value.strip_suffix('.').unwrap_or(&record.value);
-    full_name(value, config)
+    config.full_name(value)
 }
 
 /// Whether a record's value is of its type.

@@ -3,8 +3,8 @@
 use lintel_api::MethodId;
 use lintel_api::types::{
     ConfigApplied, ConfigDiff, ConfigShown, ConfigValid, DnsCounters, DnsRecord, Interface, Lease,
-    LogEntry, NetworkInfo, Page, RevisionInfo, Service, Status, SystemInfo, TokenCreated,
-    WanStatus,
+    LogEntry, NetworkInfo, Page, ReservationInfo, RevisionInfo, Service, Status, SystemInfo,
+    TokenCreated, WanStatus,
 };
 use lintel_model::clock::{ClockReport, TimeSource};
 use lintel_model::config::change::Change;
@@ -50,12 +50,17 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         | MethodId::ConfigPatch
         | MethodId::ConfigPlan
         | MethodId::ConfigCommit
-        | MethodId::ConfigRollback => applied(&typed(value)?),
+        | MethodId::ConfigRollback
+        | MethodId::DhcpReservationsAdd
+        | MethodId::DhcpReservationsDelete
+        | MethodId::DnsRecordsAdd
+        | MethodId::DnsRecordsDelete => applied(&typed(value)?),
         MethodId::ConfigConfirm => "The change is confirmed and stays.\n".to_owned(),
         MethodId::ConfigRevisionsShow => typed::<ConfigShown>(value)?.toml,
         MethodId::ConfigDiff => diff(&typed(value)?),
         MethodId::ConfigRevisions => revisions(&typed(value)?),
         MethodId::DhcpLeasesList => leases(&typed(value)?),
+        MethodId::DhcpReservationsList => reservations(&typed(value)?),
         MethodId::DnsRecordsList => records(&typed(value)?),
         MethodId::DnsStatistics => statistics(&typed(value)?),
         MethodId::NtpStatus => clock(&typed(value)?),
@@ -346,6 +351,21 @@ fn leases(page: &Page<Lease>) -> String {
             lease.name.as_deref().unwrap_or("-"),
             state,
             &date(lease.expires_unix_s),
+        ]));
+    }
+    table(&rows) + &more(&page.next)
+}
+
+fn reservations(page: &Page<ReservationInfo>) -> String {
+    if page.items.is_empty() {
+        return "No device has a fixed address.\n".to_owned();
+    }
+    let mut rows = vec![row(["ADDRESS", "MAC", "NAME"])];
+    for entry in &page.items {
+        rows.push(row([
+            &entry.address.to_string(),
+            &entry.mac.to_string(),
+            entry.name.as_deref().unwrap_or("-"),
         ]));
     }
     table(&rows) + &more(&page.next)

@@ -162,6 +162,25 @@ impl Core {
                     None => Err(cannot_store()),
                 })
                 .into(),
+            MethodId::DhcpReservationsList => {
+                read(params).and_then(|p| self.reservations(now, &p)).into()
+            }
+            MethodId::DhcpReservationsAdd => match read(params) {
+                Ok(params) => self.reservation_add(now, waiter, caller, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::DhcpReservationsDelete => match read(params) {
+                Ok(params) => self.reservation_delete(now, waiter, caller, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::DnsRecordsAdd => match read(params) {
+                Ok(params) => self.record_add(now, waiter, caller, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::DnsRecordsDelete => match read(params) {
+                Ok(params) => self.record_delete(now, waiter, caller, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
             MethodId::DnsRecordsList => read(params).and_then(|p| self.records(&p)).into(),
             MethodId::DnsStatistics => Ok(self.dns_counters()).into(),
             MethodId::NtpStatus => Ok(self.clock_report()).into(),

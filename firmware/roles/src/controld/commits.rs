@@ -13,7 +13,7 @@ use lintel_ipc::netd::ToNetd;
 use lintel_model::RoleName;
 use lintel_model::config::Config;
 use lintel_model::config::change::{changes, undo};
-use lintel_model::facts::{DataState, Facts, NoticeCode};
+use lintel_model::facts::{DataState, Facts, Notice, NoticeCode};
 use lintel_model::preview::Preview;
 use lintel_model::step::{Plan, Step};
 use lintel_store::{RevisionDraft, RevisionState};
@@ -51,12 +51,14 @@ struct Shown {
 }
 
 /// A change that somebody wants.
-struct Wish {
-    toml: String,
-    config: Config,
-    reason: String,
-    dry_run: bool,
-    confirm_s: Option<u32>,
+pub(super) struct Wish {
+    pub(super) toml: String,
+    pub(super) config: Config,
+    pub(super) reason: String,
+    pub(super) dry_run: bool,
+    pub(super) confirm_s: Option<u32>,
+    /// What its author should know of it beside the plan.
+    pub(super) notices: Vec<Notice>,
 }
 
 impl Core {
@@ -136,6 +138,7 @@ impl Core {
                     reason,
                     dry_run,
                     confirm_s,
+                    notices: Vec::new(),
                 };
                 self.commit(now, waiter, caller, wish)
             }
@@ -256,6 +259,7 @@ impl Core {
             reason: params.reason.unwrap_or(reason),
             dry_run: params.dry_run,
             confirm_s: params.confirm_s,
+            notices: Vec::new(),
         })
     }
 
@@ -274,7 +278,13 @@ impl Core {
     }
 
     /// Plan, store, apply. The reply waits for the kernel, but not for ever.
-    fn commit(&mut self, now: Now, waiter: Waiter, caller: &Caller, wish: Wish) -> Outcome {
+    pub(super) fn commit(
+        &mut self,
+        now: Now,
+        waiter: Waiter,
+        caller: &Caller,
+        wish: Wish,
+    ) -> Outcome {
         let shown = self.preview(caller, &wish.config, wish.confirm_s);
         let Shown {
             mut answer, wait, ..
@@ -282,6 +292,7 @@ impl Core {
             Ok(shown) => shown,
             Err(problem) => return Outcome::Now(Err(problem)),
         };
+        answer.notices.extend(wish.notices);
         if wish.dry_run {
             return Ok(answer).into();
         }
@@ -344,6 +355,8 @@ impl Core {
             self.restored_is_dealt_with();
             self.want_snapshot(now);
             self.refresh(now);
+            // Whoever wrote a name asks for it next; what waits is for the many of leases.
+            self.send_dns(now);
             self.drive(now);
             self.dirty("config", now);
         }

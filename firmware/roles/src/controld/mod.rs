@@ -18,6 +18,7 @@ mod config_calls;
 mod confirm;
 mod control;
 pub mod core;
+mod entries;
 mod kernel;
 mod leases;
 mod leaving;

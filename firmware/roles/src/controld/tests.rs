@@ -3,6 +3,7 @@
 mod calls;
 mod clock;
 mod confirm;
+mod entries;
 mod kernel;
 mod leases;
 mod once;
