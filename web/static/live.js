@@ -32,7 +32,7 @@
   }
 
   const events = new EventSource(live.dataset.events);
-  for (const kind of ["status", "wan", "lease", "services", "config", "reset"]) {
+  for (const kind of ["bus", "clock", "config", "kernel", "lease", "link", "notice", "services", "storage", "wan", "reset"]) {
     events.addEventListener(kind, soon);
   }
   events.addEventListener("config", () => document.dispatchEvent(new Event("config-changed")));

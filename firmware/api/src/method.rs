@@ -17,6 +17,8 @@ pub enum MethodId {
     SystemDataReset,
     ServicesStatus,
     ServicesRestart,
+    ServicesBusStatus,
+    ServicesBusEvents,
     NetworkInfo,
     NetworkInterfaces,
     ConfigShow,

@@ -1,7 +1,7 @@
 //! The rows.
 
 use crate::method::{Access, Method, MethodId, Param, ParamKind, Place, Scope, Verb};
-use crate::types::{LOG_LINES_MAX, PAGE_ENTRIES_MAX, TOKEN_DAYS_MAX};
+use crate::types::{LOG_LINES_MAX, PAGE_ENTRIES_MAX, TOKEN_DAYS_MAX, TOPICS};
 
 /// Roles that can be restarted.
 const ROLES: [&str; 7] = ["netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd"];
@@ -208,6 +208,40 @@ pub const METHODS: &[Method] = &[
             true,
             "the role",
         )],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::ServicesBusStatus,
+        name: "services.bus.status",
+        aliases: &[],
+        summary: "What the bus of events holds, and who listens to it",
+        access: Access::Login,
+        changes: false,
+        verb: Verb::Get,
+        path: "/api/services/bus/status",
+        params: &[],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::ServicesBusEvents,
+        name: "services.bus.events",
+        aliases: &["events"],
+        summary: "What happened of late, the newest first",
+        access: Access::Login,
+        changes: false,
+        verb: Verb::Get,
+        path: "/api/services/bus/events",
+        params: &[
+            param(
+                "topic",
+                ParamKind::OneOf(&TOPICS),
+                Place::Query,
+                false,
+                "only what is about this",
+            ),
+            LIMIT,
+            CURSOR,
+        ],
         refuses: &[],
     },
     Method {

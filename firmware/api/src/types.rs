@@ -3,6 +3,8 @@
 //! Times named `unix_s` are seconds of the wall clock, `_ms` are milliseconds, `_bytes` octets,
 //! `_kib` kibibytes. A field that is absent was not known or not given.
 
+mod bus;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use lintel_model::config::change::Change;
@@ -14,6 +16,8 @@ use lintel_model::step::Hazard;
 use lintel_model::{HostName, Ipv4Net, LinkName, MacAddr, RoleName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use bus::{BusStatus, Event, EventEntry, EventsParams, TOPICS};
 
 /// Entries of a list unless the caller says otherwise.
 pub const PAGE_ENTRIES_DEFAULT: u32 = 100;

@@ -80,6 +80,8 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         MethodId::AuthTokensCreate => ask::<TokenCreated>(of),
         MethodId::AuditList => ask::<Page<AuditEntry>>(of),
         MethodId::ServicesStatus => ask::<Vec<Service>>(of),
+        MethodId::ServicesBusStatus => ask::<BusStatus>(of),
+        MethodId::ServicesBusEvents => ask::<Page<EventEntry>>(of),
         MethodId::NetworkInfo => ask::<NetworkInfo>(of),
         MethodId::NetworkInterfaces => ask::<Vec<Interface>>(of),
         MethodId::ConfigShow => ask::<ConfigShown>(of),
@@ -429,8 +431,9 @@ fn events() -> Value {
     json!({
         "operationId": "events",
         "summary": "What happens, as server-sent events",
-        "description": "Needs a session or an API token. A client that returns with Last-Event-ID is told what \
-            it missed, or `reset`.",
+        "description": "Needs a session or an API token. The name of an event is its topic, its data an \
+            EventEntry. A client that returns with Last-Event-ID is told what it missed, or `reset` \
+            when that is not known any more.",
         "tags": ["status"],
         "security": [{ "bearer": [] }, { "cookie": [] }, { "cookie_tls": [] }],
         "parameters": [{

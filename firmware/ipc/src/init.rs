@@ -32,6 +32,9 @@ pub enum FromInit {
         /// The answer.
         reply: InitReply,
     },
+    /// To controld alone: some role is elsewhere in its life. All of them, without the memory they
+    /// take; the first comes soon after controld is ready.
+    Services(Vec<ServiceStatus>),
     /// /data changed its state after the start.
     Data(DataState),
     /// Try what a hijacked role would and tell what was refused. Sent only while the kernel

@@ -32,15 +32,22 @@ pub enum ToWebd {
     Tls(TlsIdentity),
     /// Answer to a call.
     Reply(Reply),
-    /// Something happened: for server-sent events.
-    Event {
-        /// Grows by one with each event of this boot.
-        id: u64,
-        /// Stable name (`lease`, `wan`, `services`, `config`).
-        kind: String,
-        /// Its data.
-        data: Value,
-    },
+    /// What happened of late, for server-sent events: once in a session, before any `Events`.
+    /// What webd knew of an earlier one is forgotten.
+    History(Vec<Happened>),
+    /// What happened since, in order.
+    Events(Vec<Happened>),
+}
+
+/// An event on its way to whoever listens.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Happened {
+    /// Grows with each event and never comes again.
+    pub id: u64,
+    /// What it is about (`lease`, `wan`, `services`, `config`): the name of the server-sent event.
+    pub topic: String,
+    /// The event, with its id, time and type.
+    pub data: Value,
 }
 
 /// From webd to controld.
@@ -49,4 +56,6 @@ pub enum ToWebd {
 pub enum FromWebd {
     /// A call of a method.
     Call(Call),
+    /// So many streams of events are open now.
+    Streams(u32),
 }

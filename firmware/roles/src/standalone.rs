@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 
 use embassy_time::{Duration, Instant};
-use lintel_ipc::call::{Problem, Reply};
+use lintel_ipc::call::{Call, Problem, Reply};
 use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
 use lintel_ipc::dnsd::ToDnsd;
 use lintel_ipc::init::{ChannelKind, FromInit, RunStart, Start, ToInit};
@@ -415,8 +415,13 @@ fn hand_sockets_over(role: RoleName, resolved: &Resolved, channel: &mut Channel<
 fn refuse(messages: Vec<Value>) -> io::Result<Vec<Value>> {
     messages
         .into_iter()
-        .map(|message| {
-            let FromWebd::Call(call) = serde_json::from_value(message)?;
+        .filter_map(|message| match serde_json::from_value(message) {
+            Ok(FromWebd::Call(call)) => Some(Ok(call)),
+            Ok(FromWebd::Streams(_)) => None,
+            Err(error) => Some(Err(error.into())),
+        })
+        .map(|call: io::Result<Call>| {
+            let call = call?;
             value(&ToWebd::Reply(Reply {
                 id: call.id,
                 result: Err(Problem {

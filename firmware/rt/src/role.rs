@@ -8,7 +8,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use lintel_ipc::init::{ChannelKind, FromInit, InitReply, InitRequest, SocketName, Start, ToInit};
+use lintel_ipc::init::{
+    ChannelKind, FromInit, InitReply, InitRequest, ServiceStatus, SocketName, Start, ToInit,
+};
 use lintel_model::RoleName;
 use lintel_model::facts::DataState;
 
@@ -57,6 +59,8 @@ pub enum InitEvent {
     },
     /// /data changed its state.
     Data(DataState),
+    /// Some role is elsewhere in its life: all of them.
+    Services(Vec<ServiceStatus>),
     /// Finish and return from `main`.
     Stop,
 }
@@ -166,6 +170,7 @@ impl RoleContext {
                     return Ok(Some(InitEvent::Channel { with, kind, fd }));
                 }
                 FromInit::Reply { id, reply } => return Ok(Some(InitEvent::Reply { id, reply })),
+                FromInit::Services(list) => return Ok(Some(InitEvent::Services(list))),
                 FromInit::Data(state) => return Ok(Some(InitEvent::Data(state))),
                 FromInit::Stop => return Ok(Some(InitEvent::Stop)),
                 FromInit::Probe => self.probe()?,

@@ -29,6 +29,8 @@ pub enum Fact {
     Tls,
     /// That the database is a snapshot, and why.
     Restored,
+    /// The first number that no event has had.
+    NextEvent,
 }
 
 /// What is noted now and then, and never waited for.
@@ -54,6 +56,7 @@ impl Fact {
             Self::Drift => "drift",
             Self::Tls => "tls",
             Self::Restored => "restored",
+            Self::NextEvent => "next-event",
         }
     }
 }
@@ -131,6 +134,16 @@ impl Store {
     /// The frequency correction with which the clock ran right, 2^-16 parts per million.
     pub fn drift(&self) -> Result<Option<i64>, StoreError> {
         self.fact(Fact::Drift)
+    }
+
+    /// Sets `count` numbers aside for events, and answers the first: none below `floor`, and none
+    /// that was set aside before. Without a flush of its own: a power cut within half a minute may
+    /// set the same aside again, unless the floor has risen.
+    pub fn reserve_events(&mut self, floor: u64, count: u64) -> Result<u64, StoreError> {
+        let next: Option<u64> = self.fact(Fact::NextEvent)?;
+        let first = next.unwrap_or(0).max(floor);
+        self.unpromised(|db| set(db, Fact::NextEvent, Some(&first.saturating_add(count))))?;
+        Ok(first)
     }
 
     pub(crate) fn fact<T: DeserializeOwned>(&self, fact: Fact) -> Result<Option<T>, StoreError> {

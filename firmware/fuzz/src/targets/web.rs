@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use arbitrary::Unstructured;
 use embassy_time::{Duration, Instant};
+use lintel_ipc::webd::Happened;
 use lintel_roles::webd::front::answer::{self, Answer};
 use lintel_roles::webd::front::connection::{Connection, Input, Output, Surroundings};
 use lintel_roles::webd::front::events::History;
@@ -123,7 +124,7 @@ pub fn http_connection(data: &[u8]) -> Tally {
     let mut tally = Tally::default();
     let hosts = hosts();
     let mut now = Instant::from_secs(100);
-    let mut history = History::new("boot");
+    let mut history = History::default();
     let mut connection = if any(&mut u) {
         Connection::with_handshake(now, LOCAL)
     } else {
@@ -182,7 +183,11 @@ pub fn http_connection(data: &[u8]) -> Tally {
             10 => {
                 let filling = "x".repeat(pick(&mut u, &[0, 100, 17_000]));
                 let of = u64::from(number(&mut u) % 100);
-                let event = history.push(of, "lease", &serde_json::json!({ "x": filling }));
+                let event = history.push(&Happened {
+                    id: of,
+                    topic: "lease".to_owned(),
+                    data: serde_json::json!({ "x": filling }),
+                });
                 connection.handle_input(now, Input::Event(event), around);
             }
             11 => match below(&mut u, 3) {

@@ -9,10 +9,13 @@ use std::time::Duration;
 use lintel_api::Method;
 use lintel_ipc::MESSAGE_BYTES_MAX;
 use lintel_ipc::call::{Call, Caller, Problem, Reply};
-use serde_json::Value;
+use lintel_ipc::webd::Happened;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::http::Host;
 use super::text::io_words;
+use crate::controld::WATCH;
 
 /// Longest wait for a reply: `config.apply` answers within 7 s, argon2 on the slowest board
 /// within 2.
@@ -53,10 +56,41 @@ impl Client {
     }
 }
 
+/// The topic of what comes first without a `last`: only its id counts, to come back with.
+pub(super) const HELLO: &str = "hello";
+
+/// Listens to the box's events until it or the listener goes away. Those after `last` that are
+/// still known come first; `None` says that some are not, and that everything may have changed.
+/// `heard` says whether to go on.
+pub(super) fn listen(
+    target: &Target,
+    last: Option<u64>,
+    heard: &mut dyn FnMut(Option<Happened>) -> bool,
+) -> Result<(), ClientError> {
+    match target {
+        Target::Socket(path) => SocketClient::connect(path)?.listen(last, heard),
+        Target::Host(host) => host.listen(last, heard),
+    }
+}
+
 /// A connection to the control socket.
 pub(super) struct SocketClient {
     stream: BufReader<UnixStream>,
     next: u64,
+}
+
+/// The answer to who begins to listen.
+#[derive(Deserialize)]
+struct Begun {
+    gone: bool,
+    newest: Option<u64>,
+    missed: Vec<Happened>,
+}
+
+/// What comes after it.
+#[derive(Deserialize)]
+struct EventLine {
+    events: Vec<Happened>,
 }
 
 /// The box gives no answer.
@@ -73,6 +107,8 @@ pub(super) enum ClientError {
     Io(#[from] std::io::Error),
     #[error("the box closed the connection; its control service may be starting anew")]
     Closed,
+    #[error("the box refuses: {0}")]
+    Refused(String),
     #[error("the box gave an answer that is none: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -124,15 +160,54 @@ impl SocketClient {
         let mut line = serde_json::to_vec(&call)?;
         line.push(b'\n');
         self.stream.get_mut().write_all(&line)?;
+        let reply: Reply = serde_json::from_slice(&self.line()?)?;
+        Ok(reply.result)
+    }
+
+    fn line(&mut self) -> Result<Vec<u8>, ClientError> {
         let bound = u64::try_from(MESSAGE_BYTES_MAX).unwrap_or(u64::MAX);
-        let mut answer = Vec::new();
+        let mut line = Vec::new();
         (&mut self.stream)
             .take(bound)
-            .read_until(b'\n', &mut answer)?;
-        if answer.is_empty() {
+            .read_until(b'\n', &mut line)?;
+        if line.is_empty() {
             return Err(ClientError::Closed);
         }
-        let reply: Reply = serde_json::from_slice(&answer)?;
-        Ok(reply.result)
+        Ok(line)
+    }
+
+    fn listen(
+        mut self,
+        last: Option<u64>,
+        heard: &mut dyn FnMut(Option<Happened>) -> bool,
+    ) -> Result<(), ClientError> {
+        let params = match last {
+            Some(last) => json!({ "last_event_id": last }),
+            None => json!({}),
+        };
+        let begun: Begun = match self.call(WATCH, &params)? {
+            Ok(value) => serde_json::from_value(value)?,
+            Err(problem) => return Err(ClientError::Refused(problem.title)),
+        };
+        // The quiet between two events has no bound.
+        self.stream.get_mut().set_read_timeout(None)?;
+        let hello = begun.newest.filter(|_| last.is_none()).map(|id| Happened {
+            id,
+            topic: HELLO.to_owned(),
+            data: Value::Null,
+        });
+        if begun.gone && !heard(None) || hello.is_some_and(|hello| !heard(Some(hello))) {
+            return Ok(());
+        }
+        let mut events = begun.missed;
+        loop {
+            for event in events {
+                if !heard(Some(event)) {
+                    return Ok(());
+                }
+            }
+            let line: EventLine = serde_json::from_slice(&self.line()?)?;
+            events = line.events;
+        }
     }
 }

@@ -53,19 +53,23 @@ answers.
     Command {
         id: CommandId::Monitor,
         name: "monitor",
-        usage: "[--every SECONDS]",
+        usage: "[--every SECONDS | --events]",
         summary: "The box at a glance, kept up to date, with its newest log lines",
         help: "\
-q, Escape or Ctrl-C ends it. With --host a look follows at once when something
-changes, since the box tells its events there. Into a file or a pipe it writes
-one look after the other; with --json each is the status on one line, as the
-REST API has it.
+q, Escape or Ctrl-C ends it. It looks at once when the box tells that something
+happened, and now and then for what changes quietly. Into a file or a pipe it
+writes one look after the other; with --json each is the status on one line, as
+the REST API has it. With --events it writes what happens instead, a line each,
+until Ctrl-C; a box that starts anew is waited for.
 ",
-        options: &[CommandOption {
-            name: "--every",
-            value: "SECONDS",
-            summary: "how often to look (default 2)",
-        }],
+        options: &[
+            CommandOption {
+                name: "--every",
+                value: "SECONDS",
+                summary: "how often to look although nothing was told (default 5)",
+            },
+            flag("--events", "write what happens, a line each"),
+        ],
         words: &[],
     },
     Command {

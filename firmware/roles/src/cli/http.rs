@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lintel_api::{Method, Param, Place, Verb};
 use lintel_ipc::call::Problem;
+use lintel_ipc::webd::Happened;
 use ring::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{self, WebPkiSupportedAlgorithms};
@@ -24,6 +25,8 @@ use super::text::io_words;
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Longest quiet of a stream of events; the front sends something every 15 s.
 const EVENT_WAIT: Duration = Duration::from_secs(60);
+/// Longest line of a stream of events, octets; the front sends a quarter of it at most.
+const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// Largest head of an answer, octets.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most fields in it.
@@ -203,27 +206,61 @@ impl Host {
         })
     }
 
-    /// Listens to the box's events until it or the listener goes away: `heard` is called for
-    /// each and says whether to go on. What an event is about is asked for like anything else.
-    pub(super) fn listen(&self, mut heard: impl FnMut() -> bool) -> Result<(), String> {
-        let (mut stream, _) = self.open(EVENT_WAIT)?;
+    /// Listens to the box's events, as [`super::client::listen`] does.
+    pub(super) fn listen(
+        &self,
+        last: Option<u64>,
+        heard: &mut dyn FnMut(Option<Happened>) -> bool,
+    ) -> Result<(), ClientError> {
+        let failed = |reason| ClientError::Http {
+            url: self.url(),
+            reason,
+        };
+        let words = |error: io::Error| failed(io_words(&error));
+        let (mut stream, _) = self.open(EVENT_WAIT).map_err(failed)?;
         let mut head = self.head("GET", "/api/events", "text/event-stream");
+        if let Some(last) = last {
+            head.push_str(&format!("Last-Event-ID: {last}\r\n"));
+        }
         head.push_str("\r\n");
-        let words = |error: io::Error| io_words(&error);
         stream.write_all(head.as_bytes()).map_err(words)?;
         stream.flush().map_err(words)?;
         let mut lines = BufReader::new(stream);
         let mut line = Vec::new();
+        let mut event = Happened::default();
         loop {
             line.clear();
-            let bound = HEAD_BYTES_MAX as u64;
+            let bound = EVENT_BYTES_MAX as u64;
             let read = (&mut lines).take(bound).read_until(b'\n', &mut line);
             if read.map_err(words)? == 0 {
                 return Ok(());
             }
-            // An event without a name is none of ours, and what comes with it needs no reading.
-            if line.starts_with(b"event:") && !heard() {
-                return Ok(());
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end();
+            if let Some(status) = text.strip_prefix("HTTP/1.1 ")
+                && !status.starts_with("200")
+            {
+                return Err(failed(format!("it answered {status}")));
+            }
+            match text.split_once(": ") {
+                Some(("id", id)) => event.id = id.parse().unwrap_or(0),
+                Some(("event", topic)) => event.topic = topic.to_owned(),
+                Some(("data", data)) => {
+                    event.data = serde_json::from_str(data).unwrap_or_default();
+                }
+                None if text.is_empty() => {
+                    let event = std::mem::take(&mut event);
+                    let go_on = match event.topic.as_str() {
+                        // The head, or a sign of life.
+                        "" => true,
+                        "reset" => heard(None),
+                        _ => heard(Some(event)),
+                    };
+                    if !go_on {
+                        return Ok(());
+                    }
+                }
+                _ => {}
             }
         }
     }

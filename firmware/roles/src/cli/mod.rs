@@ -16,6 +16,7 @@ mod setup;
 mod shell;
 mod show;
 mod text;
+mod upkeep;
 
 pub(crate) use text::date;
 

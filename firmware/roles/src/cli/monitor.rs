@@ -9,18 +9,22 @@ use std::time::Duration;
 use lexopt::Arg;
 use lintel_api::MethodId;
 use lintel_api::types::{LogEntry, Status};
+use lintel_ipc::webd::Happened;
 use lintel_rt::terminal::{self, Keys};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthChar;
 
 use super::args::Globals;
-use super::client::{Client, Target};
+use super::client::{Client, HELLO, Target, listen};
 use super::commands::CommandId;
 use super::text::clean_lines;
-use super::{Failure, mutter, show, wrong_use};
+use super::{Failure, mutter, show, upkeep, wrong_use};
 
-/// Between two looks, unless told otherwise.
-const EVERY: Duration = Duration::from_secs(2);
+/// Between two looks, unless told otherwise: what happens is told, and looked at at once. This is
+/// for what changes quietly, such as the memory in use.
+const EVERY: Duration = Duration::from_secs(5);
+/// Between two tries to listen to a box that is away.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Shortest and longest that may be told, seconds: the box has better things to do, and a day
 /// later nobody looks.
 const EVERY_S: std::ops::RangeInclusive<u64> = 1..=86_400;
@@ -33,7 +37,8 @@ const LOG_LINES_MAX: u32 = 100;
 
 pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
     let every = match read(rest) {
-        Ok(every) => every,
+        Ok(Wish { events: true, .. }) => return event_lines(globals),
+        Ok(wish) => wish.every,
         Err(reason) => return wrong_use(CommandId::Monitor, &reason),
     };
     let mut watch = Watch {
@@ -76,20 +81,77 @@ pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
     }
 }
 
-/// Something comes for each event of a box elsewhere. On the box itself there is no stream of
-/// them, and after a stream has ended the regular look is all there is.
+/// Something comes for each event of the box, also when it was away meanwhile.
 fn events(target: &Target) -> Receiver<()> {
     let (sender, receiver) = sync_channel(EVENTS_MAX);
-    if let Target::Host(host) = target {
-        let host = host.clone();
-        // It ends with the process, or when nobody listens to it any more.
-        std::thread::spawn(move || {
-            let heard = || !matches!(sender.try_send(()), Err(TrySendError::Disconnected(())));
+    let target = target.clone();
+    // It ends with the process, or when nobody listens to it any more.
+    std::thread::spawn(move || {
+        let mut last = None;
+        loop {
+            let mut gone = false;
+            let seen = last;
+            let mut heard = |event: Option<Happened>| {
+                last = event.map(|event| event.id).or(last);
+                gone = matches!(sender.try_send(()), Err(TrySendError::Disconnected(())));
+                !gone
+            };
             // Why it ended says the next look.
-            let _ = host.listen(heard);
-        });
-    }
+            let _ = listen(&target, seen, &mut heard);
+            if gone {
+                return;
+            }
+            std::thread::sleep(LISTEN_AGAIN);
+        }
+    });
     receiver
+}
+
+/// `--events`: each as a line, until the reader goes away. A box that starts anew is waited for.
+fn event_lines(globals: &Globals) -> ExitCode {
+    let mut last = None;
+    let mut answered = false;
+    loop {
+        let mut closed = false;
+        let seen = last;
+        let mut heard = |event: Option<Happened>| {
+            answered = true;
+            let text = match event {
+                Some(event) => {
+                    last = Some(event.id);
+                    match event.topic.as_str() {
+                        HELLO => String::new(),
+                        _ => event_text(&event, globals.json),
+                    }
+                }
+                None => {
+                    last = None;
+                    mutter("some events are not known any more\n");
+                    String::new()
+                }
+            };
+            let mut stdout = stdout();
+            let written = stdout.write_all(text.as_bytes());
+            closed = written.and_then(|()| stdout.flush()).is_err();
+            !closed
+        };
+        let ended = listen(&globals.target, seen, &mut heard);
+        match ended {
+            _ if closed => return ExitCode::SUCCESS,
+            Err(error) if !answered => {
+                mutter(&format!("lintel: {error}\n"));
+                return ExitCode::FAILURE;
+            }
+            _ => std::thread::sleep(LISTEN_AGAIN),
+        }
+    }
+}
+
+fn event_text(event: &Happened, json: bool) -> String {
+    match serde_json::from_value(event.data.clone()) {
+        Ok(entry) if !json => upkeep::event_line(&entry),
+        _ => format!("{}\n", event.data),
+    }
 }
 
 /// For programs: the status as one line of JSON each time.
@@ -231,8 +293,15 @@ fn cut(line: &str, columns: usize) -> &str {
     line
 }
 
-fn read(rest: &[OsString]) -> Result<Duration, String> {
+/// What was asked for.
+struct Wish {
+    every: Duration,
+    events: bool,
+}
+
+fn read(rest: &[OsString]) -> Result<Wish, String> {
     let mut every = EVERY;
+    let mut events = false;
     let mut parser = lexopt::Parser::from_args(rest);
     while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
         match arg {
@@ -248,8 +317,9 @@ fn read(rest: &[OsString]) -> Result<Duration, String> {
                     )
                 })?;
             }
+            Arg::Long("events") => events = true,
             arg => return Err(arg.unexpected().to_string()),
         }
     }
-    Ok(every)
+    Ok(Wish { every, events })
 }

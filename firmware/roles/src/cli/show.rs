@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::people;
 use super::text::{clean, dash, date, more, optional, row, span, table, wrap};
+use super::upkeep;
 
 /// The text for a method's result. A result of a shape that is not known is shown as JSON.
 pub(super) fn text(id: MethodId, value: &Value, params: &Value) -> String {
@@ -31,6 +32,8 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         MethodId::Status => status(&typed(value)?),
         MethodId::SystemInfo => system(&typed(value)?),
         MethodId::ServicesStatus => services(&typed::<Vec<Service>>(value)?),
+        MethodId::ServicesBusStatus => upkeep::bus(&typed(value)?),
+        MethodId::ServicesBusEvents => upkeep::events(&typed(value)?),
         MethodId::NetworkInfo => {
             let info: NetworkInfo = typed(value)?;
             let foreign = info.kernel.foreign.iter();

@@ -115,6 +115,8 @@ impl Core {
                 },
                 Err(problem) => Outcome::Now(Err(problem)),
             },
+            MethodId::ServicesBusStatus => Ok(self.bus_status()).into(),
+            MethodId::ServicesBusEvents => read(params).and_then(|p| self.bus_events(p)).into(),
             MethodId::NetworkInfo => Ok(self.network_info()).into(),
             MethodId::NetworkInterfaces => Ok(self.interfaces()).into(),
             MethodId::ConfigShow => read(params).and_then(|p| self.config_show(p)).into(),
@@ -354,7 +356,6 @@ impl Core {
             self.services_heard(now, list.clone());
         }
         match (used, reply) {
-            (InitUse::Poll, _) => {}
             (InitUse::Status(waiter, memory), _) => {
                 // Also when init refused: the rest of the status is what the caller needs then.
                 let status = self.status(now, memory);

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use lintel_api::types::ClockStatus;
+use lintel_api::types::{ClockStatus, Event};
 use lintel_ipc::timed::{FromTimed, ToTimed};
 use lintel_model::RoleName;
 use lintel_model::clock::{ClockReport, TIME_SOURCES_MAX};
@@ -66,6 +66,7 @@ impl Core {
             return;
         }
         self.clock.start_s = start_s;
+        self.leases_told_until = now.unix_s;
         let noted_until_s = noted_s.saturating_add(up_s).saturating_add(1);
         let since_start = |bound: u64| (noted_s..=noted_until_s).contains(&signed(bound));
         let followed: BTreeMap<_, _> = self
@@ -115,9 +116,16 @@ impl Core {
             FromTimed::Report(report) => {
                 let report = bounded(*report);
                 let known = |report: &ClockReport| (report.synchronised, report.agreed);
-                let before = self.clock.report.as_ref().map(known);
-                if before != Some(known(&report)) {
-                    self.dirty("status", now);
+                let before = self.clock.report.as_ref().map(known).unwrap_or_default();
+                let (synchronised, agreed) = known(&report);
+                if before != (synchronised, agreed) {
+                    self.tell(
+                        now,
+                        Event::ClockTrust {
+                            synchronised,
+                            agreed,
+                        },
+                    );
                 }
                 self.clock.report = Some(report);
             }
@@ -127,15 +135,21 @@ impl Core {
             FromTimed::Stepped { by_ms } => {
                 log::info!("timed has set the clock by {by_ms} ms");
                 self.certify(now);
-                self.dirty("status", now);
+                self.tell(now, Event::ClockSet { by_ms });
             }
         }
     }
 
     /// timed is gone: the clock runs on, and nobody vouches for it.
     pub(super) fn clock_lost(&mut self, now: Now) {
-        self.clock.report = None;
-        self.dirty("status", now);
+        let trusted = |report: ClockReport| report.synchronised || report.agreed;
+        if self.clock.report.take().is_some_and(trusted) {
+            let lost = Event::ClockTrust {
+                synchronised: false,
+                agreed: false,
+            };
+            self.tell(now, lost);
+        }
     }
 
     /// Keeps, now and then and whatever is said in between, what nobody waits for: the time, the

@@ -6,7 +6,7 @@
 
 use embassy_time::{Duration, Instant};
 use lintel_api::types::{
-    ConfigApplied, ConfigParams, PatchParams, PendingConfirm, PlannedStep, RollbackParams,
+    ConfigApplied, ConfigParams, Event, PatchParams, PendingConfirm, PlannedStep, RollbackParams,
 };
 use lintel_ipc::call::{Caller, Origin, Problem};
 use lintel_ipc::netd::ToNetd;
@@ -185,7 +185,7 @@ impl Core {
                 Err(problem) => return Outcome::Now(Err(problem)),
             };
             if !params.dry_run {
-                self.take_back(now);
+                self.take_back(now, "asked");
                 answer.outcome = "reverted".to_owned();
                 answer.error = Some(format!("Revision {was} was rolled back."));
             }
@@ -350,6 +350,12 @@ impl Core {
                     ..pending
                 });
             }
+            let committed = Event::ConfigCommitted {
+                revision: number,
+                author: self.active.author.clone(),
+                reason: self.active.reason.clone(),
+                confirm_s: answer.confirm.as_ref().map(|confirm| confirm.seconds_left),
+            };
             self.own_notices.remove(&NoticeCode::RevisionFailed);
             self.own_notices.remove(&NoticeCode::NotConfirmed);
             self.restored_is_dealt_with();
@@ -358,11 +364,15 @@ impl Core {
             // Whoever wrote a name asks for it next; what waits is for the many of leases.
             self.send_dns(now);
             self.drive(now);
-            self.dirty("config", now);
+            self.tell(now, committed);
         }
         if self.converge.is_settled() && answer.plan.is_empty() {
             answer.outcome = "applied".to_owned();
             self.note_applied();
+            if answer.committed {
+                let revision = answer.revision;
+                self.tell(now, Event::ConfigApplied { revision });
+            }
             return Ok(answer).into();
         }
         answer.outcome = "waiting".to_owned();

@@ -14,7 +14,9 @@
 //! because nobody could reach it comes back as it was.
 
 use embassy_time::{Duration, Instant};
-use lintel_api::types::{CONFIRM_S_DEFAULT, CONFIRM_S_MAX, CONFIRM_S_MIN, Done, PendingConfirm};
+use lintel_api::types::{
+    CONFIRM_S_DEFAULT, CONFIRM_S_MAX, CONFIRM_S_MIN, Done, Event, PendingConfirm,
+};
 use lintel_ipc::call::{Caller, Origin, Problem};
 use lintel_model::facts::{Notice, NoticeCode, Severity};
 use lintel_model::services::Resolved;
@@ -162,7 +164,7 @@ impl Core {
         self.leaving_due = Some(now.mono);
         log::info!("revision {number} is confirmed");
         self.want_snapshot(now);
-        self.dirty("config", now);
+        self.tell(now, Event::ConfigConfirmed { revision: number });
         if by_token {
             return self.new_session(now, caller);
         }
@@ -186,7 +188,7 @@ impl Core {
         let Some(number) = self.window.as_ref().map(|window| window.revision) else {
             return;
         };
-        self.take_back(now);
+        self.take_back(now, "not-confirmed");
         let text = format!(
             "Revision {number} of the configuration was not confirmed in time, so the one before is in force again."
         );
@@ -196,7 +198,7 @@ impl Core {
     }
 
     /// Closes the window, if one is open, and takes the configuration before.
-    pub(super) fn take_back(&mut self, now: Now) {
+    pub(super) fn take_back(&mut self, now: Now, why: &str) {
         let Some(window) = self.window.take() else {
             return;
         };
@@ -211,7 +213,7 @@ impl Core {
         self.end_apply_as_reverted();
         self.refresh(now);
         self.drive(now);
-        self.dirty("config", now);
+        self.tell_rolled_back(now, Some(window.revision), why);
     }
 }
 

@@ -1,5 +1,10 @@
 //! The control socket: root of this box asks, one JSON line a call, one a reply.
 //!
+//! A connection may call [`WATCH`] once, with `{"last_event_id": N}` when it saw events before: it
+//! is answered with what it missed, and from then on each line is an object whose `events` happened
+//! since. It calls nothing else any more. Who reads too slowly loses the connection, and comes back
+//! with the id that it saw last.
+//!
 //! Bounded on every side: connections, octets of a line, calls under way on a connection (one),
 //! octets that wait for a reader, and time.
 
@@ -11,6 +16,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use embassy_time::{Duration, Instant};
 use lintel_api::types::CONFIG_BYTES_MAX;
 use lintel_ipc::call::{Call, Reply};
+use lintel_ipc::webd::Happened;
 use lintel_rt::poller::{Interest, Poller, Token};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
@@ -18,6 +24,10 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 const CONNECTIONS_MAX: usize = 16;
 /// Longest line taken: a configuration with every character escaped, and room.
 const LINE_BYTES_MAX: usize = 2 * CONFIG_BYTES_MAX + 4096;
+/// The call that begins to listen; no method of the table, since its answer has no end.
+pub(crate) const WATCH: &str = "events";
+/// Octets that wait for who listens; beyond it the connection ends.
+const WATCH_BYTES_MAX: usize = 512 << 10;
 /// A connection that says nothing and waits for nothing ends after this.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -28,6 +38,7 @@ pub(super) const CONNECTION_TOKENS: Token = 1 << 32;
 pub(super) struct Control {
     listener: UnixListener,
     connections: BTreeMap<Token, Connection>,
+    gone: Vec<Token>,
     next: Token,
     /// Other than root, under `lintel run`: who started it.
     own_uid: u32,
@@ -39,6 +50,8 @@ struct Connection {
     output: Vec<u8>,
     /// A call is on its way; the next line is read after its reply.
     busy: bool,
+    /// It listens, and is told what happens.
+    watches: bool,
     used: Instant,
 }
 
@@ -49,6 +62,7 @@ impl Control {
         Ok(Self {
             listener,
             connections: BTreeMap::new(),
+            gone: Vec::new(),
             next: CONNECTION_TOKENS,
             own_uid,
         })
@@ -90,6 +104,7 @@ impl Control {
                 input: Vec::new(),
                 output: Vec::new(),
                 busy: false,
+                watches: false,
                 used: now,
             };
             self.connections.insert(token, connection);
@@ -106,6 +121,11 @@ impl Control {
             Err(_) => None,
         };
         match (alive, call) {
+            // Who listens asks nothing.
+            (Ok(()), Some(Ok(_))) if connection.watches => {
+                self.close(poller, token);
+                None
+            }
             (Ok(()), Some(Ok(call))) => {
                 connection.busy = true;
                 connection.watch(poller, token);
@@ -137,12 +157,46 @@ impl Control {
         self.ready(poller, token, used)
     }
 
+    /// From now on this connection is told what happens.
+    pub(super) fn watch(&mut self, token: Token) {
+        if let Some(connection) = self.connections.get_mut(&token) {
+            connection.watches = true;
+        }
+    }
+
+    /// Tells everybody who listens.
+    pub(super) fn tell(&mut self, poller: &Poller, events: &[Happened]) {
+        let Ok(mut line) = serde_json::to_vec(&serde_json::json!({ "events": events })) else {
+            return;
+        };
+        line.push(b'\n');
+        let listens = |(token, c): (&Token, &Connection)| (c.watches && !c.busy).then_some(*token);
+        let tokens: Vec<Token> = self.connections.iter().filter_map(listens).collect();
+        for token in tokens {
+            let Some(connection) = self.connections.get_mut(&token) else {
+                continue;
+            };
+            connection.output.extend_from_slice(&line);
+            let slow = connection.output.len() > WATCH_BYTES_MAX;
+            if connection.write_out().is_err() || slow {
+                self.close(poller, token);
+            } else {
+                connection.watch(poller, token);
+            }
+        }
+    }
+
+    /// Listeners that are gone since the last call.
+    pub(super) fn gone(&mut self) -> Vec<Token> {
+        std::mem::take(&mut self.gone)
+    }
+
     /// Ends connections that idle.
     pub(super) fn expire(&mut self, poller: &Poller, now: Instant) {
         let idle: Vec<Token> = self
             .connections
             .iter()
-            .filter(|(_, c)| !c.busy && c.used + IDLE <= now)
+            .filter(|(_, c)| !c.busy && !c.watches && c.used + IDLE <= now)
             .map(|(token, _)| *token)
             .collect();
         for token in idle {
@@ -152,12 +206,15 @@ impl Control {
 
     /// When [`Self::expire`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let idle = self.connections.values().filter(|c| !c.busy);
+        let idle = self.connections.values().filter(|c| !c.busy && !c.watches);
         idle.map(|connection| connection.used + IDLE).min()
     }
 
     fn close(&mut self, poller: &Poller, token: Token) {
         if let Some(connection) = self.connections.remove(&token) {
+            if connection.watches {
+                self.gone.push(token);
+            }
             // Closing the last descriptor ends the watching too; this is for clarity's sake.
             let _ = poller.remove(&connection.stream);
         }

@@ -15,15 +15,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::Ipv4Addr;
 
 use embassy_time::{Duration, Instant};
-use lintel_api::types::{ConfigApplied, Memory};
+use lintel_api::types::{ConfigApplied, Event, Memory};
 use lintel_ipc::call::{Call, Reply};
 use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
 use lintel_ipc::dnsd::{DnsStatistics, FromDnsd, ToDnsd};
-use lintel_ipc::init::{InitReply, InitRequest, ServiceStatus, Start};
+use lintel_ipc::init::{InitReply, InitRequest, ServiceState, ServiceStatus, Start};
 use lintel_ipc::netd::{FromNetd, ToNetd};
 use lintel_ipc::timed::{FromTimed, ToTimed};
 use lintel_ipc::wand::{FromWand, ToWand};
-use lintel_ipc::webd::ToWebd;
+use lintel_ipc::webd::{Happened, ToWebd};
 use lintel_model::RoleName;
 use lintel_model::facts::{DataState, Facts, Notice, NoticeCode};
 use lintel_model::lease::Binding;
@@ -44,8 +44,6 @@ pub(super) const INIT_WAIT: Duration = Duration::from_secs(3);
 pub(super) const APPLY_WAIT: Duration = Duration::from_secs(7);
 /// Most questions to init on their way; a caller beyond that is told to come again.
 pub(super) const INIT_REQUESTS_MAX: usize = 32;
-/// Between two looks at the roles while pages are open.
-pub(super) const SERVICES_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks at whether the certificate fits the time.
 const TIME_EVERY: Duration = Duration::from_secs(3600);
 /// Between two notes of what nobody waits for. Each costs the flash some forty kilobytes with
@@ -105,6 +103,24 @@ pub enum Input {
         /// The answer.
         reply: InitReply,
     },
+    /// init tells of the roles, since one of them changed.
+    Services(Vec<ServiceStatus>),
+    /// A connection of the control socket listens to events from now on.
+    Watch {
+        /// Which.
+        connection: u64,
+        /// Of its call, repeated in the answer.
+        id: u64,
+        /// The event that it saw last.
+        last: Option<u64>,
+    },
+    /// It is gone.
+    Unwatch {
+        /// Which.
+        connection: u64,
+    },
+    /// So many streams of events are open at webd.
+    Streams(u32),
     /// /data changed its state.
     Data(DataState),
     /// The role shall end.
@@ -140,6 +156,8 @@ pub enum Output {
         /// The reply.
         reply: Box<Reply>,
     },
+    /// To every connection of the control socket that listens.
+    Events(Vec<Happened>),
     /// The data directory is good again, or the database shows damage: end, so that a new
     /// process opens and checks it.
     Restart,
@@ -155,8 +173,6 @@ pub(super) struct Waiter {
 /// What an answer of init is for.
 #[derive(Debug)]
 pub(super) enum InitUse {
-    /// The regular look.
-    Poll,
     /// `services.status`.
     Services(Waiter),
     /// `status`.
@@ -221,6 +237,10 @@ pub struct Core {
     pub(super) stored_lease: Option<lintel_model::lease::WanLease>,
     /// Until when, Unix seconds, each binding that this process wrote is held on disk.
     pub(super) held: BTreeMap<Ipv4Addr, u64>,
+    /// When the next lease ends, to tell of it.
+    pub(super) lease_end_at: Option<Instant>,
+    /// Ends up to then were told, Unix seconds.
+    pub(super) leases_told_until: u64,
     pub(super) wan_state: Option<(lintel_model::LinkName, String, String)>,
     pub(super) wan_dropped: Vec<(String, u64)>,
     pub(super) dhcp_dropped: Vec<(String, u64)>,
@@ -230,14 +250,13 @@ pub struct Core {
     pub(super) dns_due: Option<Instant>,
     pub(super) dns_last: Option<Instant>,
     pub(super) services: Option<(Instant, Vec<ServiceStatus>)>,
-    pub(super) services_at: Option<Instant>,
+    /// Of each role as it was told: its state, and how often it started anew.
+    pub(super) lives: Vec<(RoleName, ServiceState, u32)>,
     pub(super) init_uses: HashMap<u64, (InitUse, Instant)>,
     pub(super) init_id: u64,
     /// Notices that are not the planner's: code, and where it can come more than once, a mark.
     pub(super) own_notices: BTreeMap<NoticeCode, Notice>,
-    pub(super) events_dirty: BTreeSet<&'static str>,
-    pub(super) events_due: Option<Instant>,
-    pub(super) event_id: u64,
+    pub(super) bus: super::bus::Bus,
     pub(super) time_at: Instant,
     pub(super) note_at: Instant,
     /// When to try a write, while the notice says that none is possible.
@@ -345,13 +364,13 @@ impl Core {
             dns_due: None,
             dns_last: None,
             services: None,
-            services_at: None,
+            lives: Vec::new(),
+            lease_end_at: Some(now.mono),
+            leases_told_until: now.unix_s,
             init_uses: HashMap::new(),
             init_id: 0,
             own_notices,
-            events_dirty: BTreeSet::new(),
-            events_due: None,
-            event_id: 0,
+            bus: super::bus::Bus::default(),
             time_at: now.mono,
             note_at: now.mono,
             write_again_at: None,
@@ -390,6 +409,14 @@ impl Core {
             Input::Timed(message) => self.timed(now, message),
             Input::Call { via, call, memory } => self.call(now, via, call, memory),
             Input::Init { id, reply } => self.init(now, id, reply),
+            Input::Services(list) => self.services_told(now, list),
+            Input::Watch {
+                connection,
+                id,
+                last,
+            } => self.watch(connection, id, last),
+            Input::Unwatch { connection } => self.unwatch(connection),
+            Input::Streams(streams) => self.streams(streams),
             Input::Data(state) => self.data(now, state),
             Input::Stop => self.stop(now),
         }
@@ -422,19 +449,6 @@ impl Core {
         if due(self.dns_due) {
             self.send_dns(now);
         }
-        if due(self.events_due) {
-            self.send_events(now);
-        }
-        if due(self.services_at) {
-            self.services_at = Some(now.mono + SERVICES_EVERY);
-            if !self
-                .init_uses
-                .values()
-                .any(|(u, _)| matches!(u, InitUse::Poll))
-            {
-                self.ask_init(now, InitRequest::Services, InitUse::Poll);
-            }
-        }
         if self.time_at <= now.mono {
             self.time_at = now.mono + TIME_EVERY;
             self.certify(now);
@@ -463,6 +477,12 @@ impl Core {
             let (waiter, answer) = (pending.waiter, pending.answer.clone());
             self.reply_value(waiter, &answer);
         }
+        self.end_leases(now);
+        self.announce_notices(now);
+        // Last: what was done above is told with it.
+        if due(self.bus.deadline()) {
+            self.send_events(now);
+        }
     }
 
     /// What is to be said next.
@@ -480,8 +500,8 @@ impl Core {
             self.detection_until,
             self.converge_at,
             self.dns_due,
-            self.events_due,
-            self.services_at,
+            self.bus.deadline(),
+            self.lease_end_at,
             Some(self.time_at),
             Some(self.note_at),
             self.write_again_at,
@@ -505,7 +525,7 @@ impl Core {
         if state == self.facts.data {
             return;
         }
-        match &state {
+        match state.clone() {
             DataState::Failed { reason } => {
                 log::error!("storage failed: {reason}");
                 match Store::memory() {
@@ -517,7 +537,7 @@ impl Core {
                 self.log_doubtful = false;
                 self.facts.data = state;
                 self.refresh(now);
-                self.dirty("status", now);
+                self.tell(now, Event::StorageFailed { reason });
             }
             DataState::Good => self.say(Output::Restart),
         }
@@ -539,20 +559,58 @@ impl Core {
         true
     }
 
-    pub(super) fn services_heard(&mut self, now: Now, services: Vec<ServiceStatus>) {
-        let lives = |list: &[ServiceStatus]| -> Vec<_> {
-            list.iter()
-                .map(|s| (s.name, s.state, s.pid, s.restarts))
-                .collect()
-        };
-        let changed = self
-            .services
-            .as_ref()
-            .is_none_or(|(_, old)| lives(old) != lives(&services));
-        self.services = Some((now.mono, services));
-        if changed {
-            self.dirty("services", now);
+    /// init told by itself, without the memory that each takes: that stays as it was last asked
+    /// for, and its time with it.
+    fn services_told(&mut self, now: Now, mut services: Vec<ServiceStatus>) {
+        let never = (Instant::MIN, Vec::new());
+        let (asked, old) = self.services.take().unwrap_or(never);
+        for service in &mut services {
+            let same = old
+                .iter()
+                .find(|o| o.name == service.name && o.pid == service.pid);
+            service.pss_kib = same.and_then(|old| old.pss_kib);
         }
+        self.services_heard(now, services);
+        if let Some((at, _)) = &mut self.services {
+            *at = asked;
+        }
+    }
+
+    pub(super) fn services_heard(&mut self, now: Now, services: Vec<ServiceStatus>) {
+        let old = std::mem::take(&mut self.lives);
+        let first = old.is_empty();
+        for service in &services {
+            let before = old.iter().find(|(name, ..)| *name == service.name);
+            let (name, restarts) = (service.name, service.restarts);
+            // What this process began with is no news, but for what it began after.
+            let own = first && name == RoleName::Controld && restarts > 0;
+            let died = own || before.is_some_and(|(_, _, before)| *before < restarts);
+            if died && let Some(how) = service.last_exit.clone() {
+                let how = how.chars().filter(|c| !c.is_control()).take(300).collect();
+                self.tell(
+                    now,
+                    Event::ServiceDied {
+                        name,
+                        how,
+                        restarts,
+                    },
+                );
+            }
+            if before.is_some_and(|(_, state, _)| *state != service.state) || died {
+                let state = super::views::state_word(service.state).to_owned();
+                self.tell(
+                    now,
+                    Event::ServiceState {
+                        name,
+                        state,
+                        restarts,
+                    },
+                );
+            }
+        }
+        let life = |service: &ServiceStatus| (service.name, service.state, service.restarts);
+        self.lives = services.iter().map(life).collect();
+        self.services = Some((now.mono, services));
     }
 }
 

@@ -1,11 +1,12 @@
 //! The way to the kernel: what netd sees, the plan that follows from it, and what became of that.
 
 use embassy_time::Duration;
+use lintel_api::types::Event;
 use lintel_ipc::netd::{FromNetd, ToNetd};
-use lintel_model::RoleName;
 use lintel_model::facts::{Notice, NoticeCode, Severity};
-use lintel_model::observed::ObservedState;
-use lintel_plan::converge::{ApplyError, Event};
+use lintel_model::observed::{LinkStatus, ObservedState};
+use lintel_model::{LinkName, RoleName};
+use lintel_plan::converge::{ApplyError, Event as Outcome};
 use lintel_store::RevisionState;
 
 use super::core::{Core, Now, Output};
@@ -18,6 +19,7 @@ impl Core {
     pub(super) fn netd(&mut self, now: Now, message: FromNetd) {
         match message {
             FromNetd::Observed(observed) => {
+                self.tell_links(now, &observed.links);
                 self.facts.links.clone_from(&observed.links);
                 self.observed = Some((*observed).clone());
                 self.refresh(now);
@@ -86,10 +88,9 @@ impl Core {
             self.say(Output::Netd(ToNetd::Apply { id, plan }));
         }
         while let Some(event) = self.converge.poll_event() {
-            self.dirty("status", now);
             match event {
-                Event::Settled => self.settled(now),
-                Event::Failed {
+                Outcome::Settled => self.settled(now),
+                Outcome::Failed {
                     step,
                     error,
                     failures,
@@ -106,9 +107,13 @@ impl Core {
                             link: None,
                         },
                     );
+                    if self.step_error.as_ref() != Some(&text) {
+                        let error = text.clone();
+                        self.tell(now, Event::KernelFailed { error });
+                    }
                     self.step_error = Some(text);
                 }
-                Event::RolledBack => {
+                Outcome::RolledBack => {
                     rolled_back = true;
                     self.rolled_back(now);
                 }
@@ -129,7 +134,8 @@ impl Core {
                 pending.answer.outcome = "applied".to_owned();
                 self.reply_value(pending.waiter, &pending.answer);
             }
-            self.dirty("config", now);
+            let revision = self.active.revision;
+            self.tell(now, Event::ConfigApplied { revision });
             self.leaving_due = Some(now.mono);
         }
     }
@@ -148,11 +154,45 @@ impl Core {
         }
         self.window = None;
         self.keep_leaving(&pending.previous.config);
+        let refused = self.active.revision;
         self.active = pending.previous.clone();
         self.pending_apply = Some(pending);
         self.end_apply_as_reverted();
         self.refresh(now);
-        self.dirty("config", now);
+        self.tell_rolled_back(now, refused, "refused");
+    }
+
+    /// Tells which links have a carrier now, and which have none any more.
+    fn tell_links(&mut self, now: Now, links: &[LinkStatus]) {
+        let had = |list: &[LinkStatus], name: &LinkName| {
+            list.iter().any(|link| link.name == *name && link.carrier)
+        };
+        let mut events = Vec::new();
+        for link in links {
+            if link.carrier && !had(&self.facts.links, &link.name) {
+                let link = link.name.clone();
+                events.push(Event::LinkUp { link });
+            }
+        }
+        for link in &self.facts.links {
+            if link.carrier && !had(links, &link.name) {
+                let link = link.name.clone();
+                events.push(Event::LinkDown { link });
+            }
+        }
+        for event in events {
+            self.tell(now, event);
+        }
+    }
+
+    /// Another revision is in force than somebody wished.
+    pub(super) fn tell_rolled_back(&mut self, now: Now, revision: Option<u64>, why: &str) {
+        let rolled_back = Event::ConfigRolledBack {
+            revision,
+            to: self.active.revision,
+            why: why.to_owned(),
+        };
+        self.tell(now, rolled_back);
     }
 
     /// From now on each look shall hold these.

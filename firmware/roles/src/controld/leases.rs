@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use embassy_time::{Duration, Instant};
+use lintel_api::types::Event;
 use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
 use lintel_ipc::wand::FromWand;
 use lintel_model::config::PortSelector;
 use lintel_model::lease::{Binding, BindingState, WanLease};
 use lintel_model::services::{HostRecord, WanSpec};
-use lintel_model::{DomainName, HostName, RoleName};
+use lintel_model::{DomainName, HostName, MacAddr, RoleName};
 use lintel_store::Store;
 
 use super::core::{Core, Now, Output, bounded_drops};
@@ -79,7 +80,6 @@ impl Core {
                 self.say(Output::Dhcpd(ToDhcpd::NotDurable { token }));
             }
         }
-        self.dirty(if done.is_some() { "lease" } else { "status" }, now);
         if names_changed {
             self.dns_changed(now);
         }
@@ -145,12 +145,65 @@ impl Core {
     fn keep(&mut self, now: Now, binding: Binding) -> bool {
         let named = binding.host_name.is_some();
         let live = is_live(&binding, now.unix_s);
-        match self.bindings.insert(binding.address, binding.clone()) {
+        let old = self.bindings.insert(binding.address, binding.clone());
+        self.tell_lease(now, old.as_ref(), &binding);
+        match old {
             None => named && live,
             Some(old) => {
                 old.host_name != binding.host_name || (named && is_live(&old, now.unix_s) != live)
             }
         }
+    }
+
+    /// Tells of an address that changed hands; that somebody keeps theirs is no event.
+    fn tell_lease(&mut self, now: Now, old: Option<&Binding>, new: &Binding) {
+        let old = old.filter(|old| is_live(old, now.unix_s));
+        let live = is_live(new, now.unix_s);
+        if live && old.is_none_or(|old| old.mac != new.mac) {
+            let given = Event::LeaseGiven {
+                ip: new.address,
+                mac: new.mac,
+                name: new.host_name.clone(),
+            };
+            self.tell(now, given);
+            self.lease_end_at.get_or_insert(now.mono);
+        }
+        if let Some(old) = old.filter(|_| !live) {
+            let why = match new.state {
+                BindingState::Released => "released",
+                BindingState::Declined => "declined",
+                BindingState::Bound => "expired",
+            };
+            self.tell_lease_end(now, old.address, old.mac, why);
+        }
+    }
+
+    pub(super) fn tell_lease_end(&mut self, now: Now, ip: Ipv4Addr, mac: MacAddr, why: &str) {
+        let why = why.to_owned();
+        self.tell(now, Event::LeaseEnded { ip, mac, why });
+    }
+
+    /// Tells of leases whose time is over, and looks again when the next one ends. The wall clock
+    /// may jump, so never in more than an hour.
+    pub(super) fn end_leases(&mut self, now: Now) {
+        if self.lease_end_at.is_none_or(|at| at > now.mono) {
+            return;
+        }
+        let told = std::mem::replace(&mut self.leases_told_until, now.unix_s);
+        let over = self.bindings.values().filter(|binding| {
+            binding.state == BindingState::Bound
+                && binding.expires_unix_s > told
+                && binding.expires_unix_s <= now.unix_s
+        });
+        let over: Vec<_> = over.map(|binding| (binding.address, binding.mac)).collect();
+        for (ip, mac) in over {
+            self.tell_lease_end(now, ip, mac, "expired");
+        }
+        let live = self.bindings.values().filter(|b| is_live(b, now.unix_s));
+        let left_s = live.map(|binding| binding.expires_unix_s.saturating_sub(now.unix_s));
+        self.lease_end_at = left_s
+            .min()
+            .map(|left_s| now.mono + Duration::from_secs(left_s.clamp(1, 3600)));
     }
 
     /// What dhcpd says is checked: it parses foreign bytes.
@@ -182,14 +235,17 @@ impl Core {
     /// Ends a lease by the householder's wish; `None` when the store refused.
     pub(super) fn forget(&mut self, now: Now, address: Ipv4Addr) -> Option<bool> {
         let was = self.stored("deleting a lease", |store| store.delete_binding(address))?;
-        let was = self.bindings.remove(&address).is_some() || was;
+        let old = self.bindings.remove(&address);
+        let was = old.is_some() || was;
         self.held.remove(&address);
         if was && self.up.contains(&RoleName::Dhcpd) {
             self.say(Output::Dhcpd(ToDhcpd::Forget { address }));
         }
         if was {
             self.dns_changed(now);
-            self.dirty("lease", now);
+        }
+        if let Some(old) = old.filter(|old| is_live(old, now.unix_s)) {
+            self.tell_lease_end(now, old.address, old.mac, "deleted");
         }
         Some(was)
     }
@@ -250,23 +306,33 @@ impl Core {
                     log::warn!("wand tells of a lease that cannot be; ignored");
                     return;
                 };
+                let same = |old: &WanLease| same_terms(old, &lease);
+                if !self.facts.wan_lease.as_ref().is_some_and(same) {
+                    let up = Event::WanUp {
+                        link: lease.link.clone(),
+                        address: lease.address,
+                        router: lease.router,
+                    };
+                    self.tell(now, up);
+                }
                 self.facts.wan_lease = Some(lease);
                 self.store_wan_lease();
                 self.refresh(now);
-                self.dirty("wan", now);
             }
             FromWand::Lost { link, reason } => {
-                log::warn!("no lease on {link} any more: {}", clean(&reason));
+                let reason = clean(&reason);
+                log::warn!("no lease on {link} any more: {reason}");
                 self.facts.wan_lease = None;
                 self.store_wan_lease();
                 self.refresh(now);
-                self.dirty("wan", now);
+                self.tell(now, Event::WanDown { link, reason });
             }
             FromWand::State { link, state, text } => {
-                let state = Some((link, clean(&state), clean(&text)));
-                if self.wan_state != state {
-                    self.wan_state = state;
-                    self.dirty("wan", now);
+                let state = (link, clean(&state), clean(&text));
+                if self.wan_state.as_ref() != Some(&state) {
+                    self.wan_state = Some(state.clone());
+                    let (link, state, text) = state;
+                    self.tell(now, Event::WanState { link, state, text });
                 }
             }
             FromWand::ServerSeen { link } => self.server_seen(now, &link),
@@ -298,7 +364,6 @@ impl Core {
         self.facts.detected_wan = Some(port);
         self.facts.detection_over = true;
         self.refresh(now);
-        self.dirty("wan", now);
     }
 
     /// Writes the lease when it says something new. That it only got longer is noted with the

@@ -10,6 +10,7 @@
 
 mod audit;
 mod auth;
+mod bus;
 mod calls;
 pub(crate) mod certificate;
 mod clock;
@@ -36,4 +37,5 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use control::WATCH;
 pub use shell::main;

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use lintel_api::Scope;
 use lintel_api::types::{
-    AuthStatus, Done, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Page, PageParams,
+    AuthStatus, Done, Event, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Page, PageParams,
     PasswordChangeParams, PasswordParams, SessionEndParams, SessionInfo, TOKEN_DAYS_DEFAULT,
     TOKEN_DAYS_MAX, TOKEN_NAME_CHARS_MAX, TokenCreateParams, TokenCreated, TokenDeleteParams,
     TokenInfo,
@@ -63,6 +63,8 @@ impl Core {
             .begin_session(now, caller.address, self.rng.as_mut());
         // A session that is not stored ends with the process: better than no login.
         self.stored("storing a session", |store| store.put_session(&row));
+        let address = caller.address.map(|address| address.to_canonical());
+        self.tell(now, Event::LoginDone { address });
         Outcome::Session(to_value(&Done {}), token)
     }
 
@@ -128,6 +130,8 @@ impl Core {
                     |address| address.to_canonical().to_string(),
                 );
                 log::warn!("a wrong password came from {from}");
+                let address = caller.address.map(|address| address.to_canonical());
+                self.tell(now, Event::LoginFailed { address });
                 Err(problem(401, "wrong-password", "The password is wrong", ""))
             }
             Err(LoginError::Wait(seconds)) => Err(problem(

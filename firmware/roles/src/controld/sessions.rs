@@ -1,20 +1,21 @@
 //! What the roles are told: a whole snapshot at the start of a session, then what changes.
 
 use embassy_time::{Duration, Instant};
+use lintel_api::types::Event;
 use lintel_ipc::dhcpd::ToDhcpd;
 use lintel_ipc::dnsd::ToDnsd;
 use lintel_ipc::wand::ToWand;
 use lintel_ipc::webd::ToWebd;
-use lintel_model::RoleName;
 use lintel_model::services::WanSpec;
+use lintel_model::{LinkName, RoleName};
 
-use super::core::{Core, Now, Output, SERVICES_EVERY};
+use super::core::{Core, Now, Output};
 
 /// How long the search for a WAN port keeps ports out of the LAN. ISC's and dnsmasq's servers
 /// wait up to 3 s for an echo before they offer.
 const DETECTION: Duration = Duration::from_secs(8);
-/// Between two runs of names to dnsd, and two events of a kind to webd: a thousand devices that
-/// come at once after a power cut are a few messages, not a thousand.
+/// Between two runs of names to dnsd: a thousand devices that come at once after a power cut are a
+/// few messages, not a thousand.
 const CHANGES_EVERY: Duration = Duration::from_millis(200);
 
 impl Core {
@@ -24,20 +25,14 @@ impl Core {
         self.told.remove(&role);
         // It is another process than init last told of.
         self.services = None;
-        match role {
-            RoleName::Netd => {
-                self.converge.handle_lost();
-                self.observed = None;
-                // The look with which netd begins tells which links there are, and so which
-                // values to ask for.
-                if self.looked {
-                    self.ask_sysctls(now, self.sysctl_paths());
-                }
+        if role == RoleName::Netd {
+            self.converge.handle_lost();
+            self.observed = None;
+            // The look with which netd begins tells which links there are, and so which
+            // values to ask for.
+            if self.looked {
+                self.ask_sysctls(now, self.sysctl_paths());
             }
-            RoleName::Webd => {
-                self.services_at = Some(now.mono + SERVICES_EVERY);
-            }
-            _ => {}
         }
         if self.looked {
             self.snapshot(now, role);
@@ -65,6 +60,7 @@ impl Core {
                 let spec = self.resolved.web.clone();
                 self.say(Output::Webd(ToWebd::Spec(spec)));
                 self.send_identity();
+                self.send_history();
             }
             RoleName::Init | RoleName::Controld | RoleName::Netd => {}
         }
@@ -81,7 +77,7 @@ impl Core {
                 self.held_until = None;
                 self.held_back = false;
             }
-            RoleName::Webd => self.services_at = None,
+            RoleName::Webd => self.streams(0),
             RoleName::Timed => self.clock_lost(now),
             _ => {}
         }
@@ -105,7 +101,11 @@ impl Core {
         if old.wan != self.resolved.wan {
             self.send_wan();
             self.begin_detection(now);
-            self.dirty("wan", now);
+            let (mode, link) = way_out(&self.resolved.wan);
+            if (mode, link) != way_out(&old.wan) {
+                let (mode, link) = (mode.to_owned(), link.cloned());
+                self.tell(now, Event::WanChosen { mode, link });
+            }
         }
         if old.dhcp != self.resolved.dhcp && self.told.contains(&RoleName::Dhcpd) {
             self.snapshot(now, RoleName::Dhcpd);
@@ -127,7 +127,6 @@ impl Core {
                     log::info!("notice: {}", notice.text);
                 }
             }
-            self.dirty("status", now);
         }
     }
 
@@ -176,28 +175,13 @@ impl Core {
             self.say(Output::Dnsd(ToDnsd::Spec(self.resolved.dns.clone())));
         }
     }
+}
 
-    /// Something that pages show has changed.
-    pub(super) fn dirty(&mut self, kind: &'static str, now: Now) {
-        if self.up.contains(&RoleName::Webd) {
-            self.events_dirty.insert(kind);
-            self.events_due.get_or_insert(now.mono + CHANGES_EVERY);
-        }
-    }
-
-    pub(super) fn send_events(&mut self, now: Now) {
-        self.events_due = None;
-        for kind in std::mem::take(&mut self.events_dirty) {
-            if !self.up.contains(&RoleName::Webd) {
-                continue;
-            }
-            self.event_id += 1;
-            let data = self.event_data(now, kind);
-            self.say(Output::Webd(ToWebd::Event {
-                id: self.event_id,
-                kind: kind.to_owned(),
-                data,
-            }));
-        }
+/// How the way to the internet is found, and its port.
+fn way_out(spec: &WanSpec) -> (&'static str, Option<&LinkName>) {
+    match spec {
+        WanSpec::Off => ("off", None),
+        WanSpec::Detect { .. } => ("detect", None),
+        WanSpec::Dhcp { link, .. } => ("dhcp", Some(&link.name)),
     }
 }

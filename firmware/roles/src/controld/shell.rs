@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use lintel_api::types::Memory;
+use lintel_ipc::call::Call;
 use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
 use lintel_ipc::dnsd::{FromDnsd, ToDnsd};
 use lintel_ipc::init::{ChannelKind, SocketName};
@@ -22,8 +23,9 @@ use lintel_store::Store;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::control::{CONNECTION_TOKENS, Control};
+use super::control::{CONNECTION_TOKENS, Control, WATCH};
 use super::core::{Core, Input, Now, Output, Via};
 
 const NETD: Token = 1;
@@ -149,6 +151,7 @@ impl Shell {
                 }
                 InitEvent::Channel { .. } => {}
                 InitEvent::Reply { id, reply } => self.core.handle(now, Input::Init { id, reply }),
+                InitEvent::Services(list) => self.core.handle(now, Input::Services(list)),
                 InitEvent::Data(state) => self.core.handle(now, Input::Data(state)),
                 InitEvent::Stop => {
                     self.core.handle(now, Input::Stop);
@@ -215,10 +218,13 @@ impl Shell {
             }
             WEBD => {
                 let memory = self.meminfo.as_ref().and_then(read_memory);
-                let call = |FromWebd::Call(call)| Input::Call {
-                    via: Via::Web,
-                    call,
-                    memory,
+                let input = |message| match message {
+                    FromWebd::Call(call) => Input::Call {
+                        via: Via::Web,
+                        call,
+                        memory,
+                    },
+                    FromWebd::Streams(streams) => Input::Streams(streams),
                 };
                 pump(
                     poller,
@@ -227,7 +233,7 @@ impl Shell {
                     RoleName::Webd,
                     core,
                     clock,
-                    call,
+                    input,
                 );
             }
             CONTROL => {
@@ -241,12 +247,38 @@ impl Shell {
                     .as_mut()
                     .and_then(|control| control.ready(poller, connection, clock.mono));
                 if let Some(call) = call {
-                    let memory = self.meminfo.as_ref().and_then(read_memory);
-                    let via = Via::Control(connection);
-                    core.handle(clock, Input::Call { via, call, memory });
+                    let input = self.called(connection, call);
+                    self.core.handle(clock, input);
                 }
+                self.forget_watchers(clock);
             }
             _ => {}
+        }
+    }
+
+    /// What a call of the control socket is to the machine.
+    fn called(&mut self, connection: Token, call: Call) -> Input {
+        if call.method == WATCH {
+            if let Some(control) = &mut self.control {
+                control.watch(connection);
+            }
+            return Input::Watch {
+                connection,
+                id: call.id,
+                last: call.params.get("last_event_id").and_then(Value::as_u64),
+            };
+        }
+        Input::Call {
+            via: Via::Control(connection),
+            call,
+            memory: self.meminfo.as_ref().and_then(read_memory),
+        }
+    }
+
+    fn forget_watchers(&mut self, now: Now) {
+        let gone = self.control.as_mut().map(Control::gone);
+        for connection in gone.unwrap_or_default() {
+            self.core.handle(now, Input::Unwatch { connection });
         }
     }
 
@@ -272,11 +304,16 @@ impl Shell {
                         .as_mut()
                         .and_then(|control| control.reply(poller, connection, &reply));
                     if let Some(call) = next {
-                        let memory = self.meminfo.as_ref().and_then(read_memory);
-                        let via = Via::Control(connection);
-                        let now = now(&self.ctx);
-                        self.core.handle(now, Input::Call { via, call, memory });
+                        let input = self.called(connection, call);
+                        self.core.handle(now(&self.ctx), input);
                     }
+                    None
+                }
+                Output::Events(events) => {
+                    if let Some(control) = &mut self.control {
+                        control.tell(poller, &events);
+                    }
+                    self.forget_watchers(now(&self.ctx));
                     None
                 }
                 Output::Restart => {

@@ -1,5 +1,6 @@
 //! The machine with fakes around it: a kernel, an init, and whoever calls.
 
+mod bus;
 mod calls;
 mod clock;
 mod confirm;
@@ -24,7 +25,7 @@ use lintel_ipc::init::{InitReply, InitRequest, Start};
 use lintel_ipc::netd::{FromNetd, StepError, ToNetd};
 use lintel_ipc::timed::ToTimed;
 use lintel_ipc::wand::ToWand;
-use lintel_ipc::webd::ToWebd;
+use lintel_ipc::webd::{Happened, ToWebd};
 use lintel_model::board::BoardSpec;
 use lintel_model::desired::SysctlSpec;
 use lintel_model::facts::DataState;
@@ -104,7 +105,11 @@ struct Bench {
     dns: Vec<ToDnsd>,
     ntp: Vec<ToTimed>,
     wan: Vec<ToWand>,
-    events: Vec<(u64, String)>,
+    events: Vec<Happened>,
+    /// What watchers at the control socket were told.
+    watched: Vec<Happened>,
+    /// With what webd began.
+    history: Vec<Happened>,
     asked: Vec<InitRequest>,
     restart: bool,
     next_call: u64,
@@ -132,6 +137,8 @@ impl Bench {
             ntp: Vec::new(),
             wan: Vec::new(),
             events: Vec::new(),
+            watched: Vec::new(),
+            history: Vec::new(),
             asked: Vec::new(),
             restart: false,
             next_call: 0,
@@ -247,7 +254,9 @@ impl Bench {
                 Output::Dnsd(message) => self.dns.push(message),
                 Output::Timed(message) => self.ntp.push(message),
                 Output::Webd(ToWebd::Reply(reply)) => self.replied(reply),
-                Output::Webd(ToWebd::Event { id, kind, .. }) => self.events.push((id, kind)),
+                Output::Webd(ToWebd::Events(events)) => self.events.extend(events),
+                Output::Events(events) => self.watched.extend(events),
+                Output::Webd(ToWebd::History(events)) => self.history = events,
                 // Snapshots: the front's own tests read them.
                 Output::Webd(_) => {}
                 Output::Control { reply, .. } => self.replied(*reply),

@@ -12,7 +12,6 @@ use lintel_model::LinkName;
 use lintel_model::desired::LAN_BRIDGE;
 use lintel_model::facts::{Notice, NoticeCode, Severity};
 use lintel_model::services::WanSpec;
-use serde_json::{Value, json};
 
 use super::config_calls::{bad_cursor, page_limit};
 use super::core::{Core, Now};
@@ -198,14 +197,7 @@ impl Core {
         let list = self.services.iter().flat_map(|(_, list)| list);
         list.map(|service| Service {
             name: service.name,
-            state: match service.state {
-                ServiceState::Starting => "starting",
-                ServiceState::Ready => "ready",
-                ServiceState::Stopping => "stopping",
-                ServiceState::BackingOff => "backing-off",
-                ServiceState::Stopped => "stopped",
-            }
-            .to_owned(),
+            state: state_word(service.state).to_owned(),
             pid: service.pid,
             ready_ms: service.ready_ms,
             restarts: service.restarts,
@@ -323,15 +315,15 @@ impl Core {
             upstreams: s.upstreams.clone(),
         }
     }
+}
 
-    /// The data of a server-sent event: small; a page that wants more asks.
-    pub(super) fn event_data(&self, now: Now, kind: &str) -> Value {
-        match kind {
-            "wan" => json!(self.wan_status()),
-            "lease" => json!(self.lease_counts(now)),
-            "services" => json!(self.service_list()),
-            "config" => json!({"revision": self.active.revision}),
-            _ => json!({"notices": self.notices(), "converged": self.converge.is_settled()}),
-        }
+/// A role's state in the words of the API.
+pub(super) fn state_word(state: ServiceState) -> &'static str {
+    match state {
+        ServiceState::Starting => "starting",
+        ServiceState::Ready => "ready",
+        ServiceState::Stopping => "stopping",
+        ServiceState::BackingOff => "backing-off",
+        ServiceState::Stopped => "stopped",
     }
 }

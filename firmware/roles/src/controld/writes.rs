@@ -54,7 +54,6 @@ impl Core {
             if !failed(self) {
                 self.store_wan_lease();
                 self.want_snapshot(now);
-                self.dirty("status", now);
             }
         }
         if failed(self) {

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use embassy_time::{Duration, Instant};
-use lintel_ipc::init::{ChannelKind, FromInit, LogLine, SocketName, Start, ToInit};
+use lintel_ipc::init::{ChannelKind, FromInit, LogLine, ServiceState, SocketName, Start, ToInit};
 use lintel_model::RoleName;
 use lintel_model::facts::DataState;
 use lintel_rt::channel::{self, Channel, ChannelError};
@@ -30,7 +30,7 @@ use super::chores::Chores;
 use super::groups::Groups;
 use super::log_files::{CRASH_LINES, LogFiles};
 use super::logs::{Lines, Logs};
-use super::supervise::{Input, Output, Supervisor};
+use super::supervise::{Input, Life, Output, Supervisor};
 
 /// Messages taken from one role before the others have their turn.
 const MESSAGES_A_TURN: usize = 64;
@@ -39,6 +39,8 @@ const MESSAGES_A_TURN: usize = 64;
 const LOG_BYTES_A_TURN: usize = 16 << 10;
 /// Nobody waits for a page or for the time before there is a lease.
 const NO_FIRST_LEASE: [RoleName; 2] = [RoleName::Timed, RoleName::Webd];
+/// How long a change of a role waits for others.
+const TELL_AFTER: Duration = Duration::from_millis(100);
 /// The wait when the kernel refuses to wait, so that the loop does not spin.
 const POLL_FAILED_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -94,9 +96,16 @@ pub struct Shell {
     sockets: BTreeMap<SocketName, OwnedFd>,
     logs: Logs,
     crashes: u32,
+    /// What controld was told of the roles.
+    told: Vec<Told>,
+    /// When it is told again, while it may differ.
+    tell_at: Option<Instant>,
     end: Option<End>,
     ended: bool,
 }
+
+/// What makes a role another one for who watches: its state, process and restarts.
+type Told = (RoleName, ServiceState, Option<u32>, u32);
 
 /// What init holds of one role.
 #[derive(Debug)]
@@ -153,6 +162,8 @@ impl Shell {
             sockets: BTreeMap::new(),
             logs: Logs::default(),
             crashes: 0,
+            told: Vec::new(),
+            tell_at: None,
             end: None,
             ended: false,
         })
@@ -211,6 +222,7 @@ impl Shell {
                 self.supervisor.timeout(),
                 self.setup.files.as_ref().and_then(LogFiles::timeout),
                 self.setup.chores.timeout(),
+                self.tell_at,
             ]
             .into_iter()
             .flatten()
@@ -227,12 +239,43 @@ impl Shell {
             let now = self.clock.now();
             self.supervisor.handle_timeout(now);
             self.do_outputs();
+            self.tell_services(now);
             self.do_chores(now);
             self.take_own_lines();
         }
         self.take_own_lines();
         self.flush_files();
         self.end.unwrap_or(End::Stop)
+    }
+
+    /// Tells controld when some role is elsewhere in its life; what changes together, at a start
+    /// all of them, is told together.
+    fn tell_services(&mut self, now: Instant) {
+        let lives = self.supervisor.lives().iter();
+        let controld = |life: &Life| life.role == RoleName::Controld;
+        let listens = |life: &Life| life.service_state() == ServiceState::Ready;
+        if !lives.clone().any(|life| controld(life) && listens(life)) {
+            // The next one knows nothing yet.
+            self.told.clear();
+            self.tell_at = None;
+            return;
+        }
+        let told = |life: &Life| (life.role, life.service_state(), life.pid(), life.restarts());
+        if lives.clone().map(told).eq(self.told.iter().copied()) {
+            self.tell_at = None;
+            return;
+        }
+        let at = *self.tell_at.get_or_insert(now + TELL_AFTER);
+        if at <= now {
+            self.told = lives.map(told).collect();
+            self.tell_at = None;
+            let services = self.services(false);
+            self.send(
+                RoleName::Controld,
+                &FromInit::Services(services),
+                Vec::new(),
+            );
+        }
     }
 
     /// The armed watchdog, for the time between the loop and reboot(2).

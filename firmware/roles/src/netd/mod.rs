@@ -167,7 +167,7 @@ impl Netd {
                         self.hand_overs.begin(with, channel);
                     }
                 }
-                InitEvent::Reply { .. } | InitEvent::Data(_) => {}
+                InitEvent::Reply { .. } | InitEvent::Services(_) | InitEvent::Data(_) => {}
             }
         }
         Ok(true)

@@ -16,7 +16,7 @@ use lintel_api::types::{
 };
 use lintel_ipc::call::{Call, Problem, Reply};
 use lintel_ipc::init::{ChannelKind, FromInit, RunStart, SocketName, Start, ToInit};
-use lintel_ipc::webd::{FromWebd, TlsIdentity, ToWebd};
+use lintel_ipc::webd::{FromWebd, Happened, TlsIdentity, ToWebd};
 use lintel_model::RoleName;
 use lintel_model::board::BoardSpec;
 use lintel_model::facts::{DataState, Notice, NoticeCode, Severity};
@@ -264,8 +264,9 @@ impl Neighbours {
             while let Ok(order) = orders.try_recv() {
                 match order {
                     Order::Event(id, kind, data) => {
-                        let event = ToWebd::Event { id, kind, data };
-                        self.session.as_mut().unwrap().send(&event).unwrap();
+                        let topic = kind;
+                        let events = ToWebd::Events(vec![Happened { id, topic, data }]);
+                        self.session.as_mut().unwrap().send(&events).unwrap();
                     }
                     Order::Identity(identity) => {
                         let session = self.session.as_mut().unwrap();
@@ -289,6 +290,7 @@ impl Neighbours {
                             session.send(&ToWebd::Reply(reply)).unwrap();
                         }
                     }
+                    Ok(Some((FromWebd::Streams(_), _))) => {}
                     Ok(None) => break,
                     Err(_) => self.session = None,
                 }

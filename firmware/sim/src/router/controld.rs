@@ -284,7 +284,7 @@ impl Router {
                 return;
             }
             Output::Control { reply, .. } => return self.replied(out, &reply),
-            Output::Webd(_) | Output::Timed(_) | Output::Restart => return,
+            Output::Webd(_) | Output::Timed(_) | Output::Events(_) | Output::Restart => return,
         };
         self.tell(out, role, said);
     }

@@ -241,19 +241,3 @@ fn pages_of_a_list_join_up() {
     }
     assert_eq!(numbers, [8, 7, 6, 5, 4, 3, 2, 1]);
 }
-
-#[test]
-fn events_come_in_order_and_not_in_floods() {
-    let mut bench = Bench::settled();
-    bench.pass_ms(1000);
-    let before = bench.events.len();
-    for n in 0..50 {
-        bench.apply(&format!("# {n}\n")).unwrap();
-        bench.pass_ms(1);
-    }
-    bench.pass_ms(1000);
-    let new = &bench.events[before..];
-    assert!(new.iter().any(|(_, kind)| kind == "config"));
-    assert!(new.len() < 12, "{new:?}");
-    assert!(bench.events.windows(2).all(|pair| pair[0].0 < pair[1].0));
-}

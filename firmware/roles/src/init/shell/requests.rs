@@ -52,7 +52,7 @@ impl Shell {
 
     fn on_request(&mut self, request: InitRequest) -> InitReply {
         match request {
-            InitRequest::Services => InitReply::Services(self.services()),
+            InitRequest::Services => InitReply::Services(self.services(true)),
             InitRequest::Logs { role, lines_max } => {
                 self.take_own_lines();
                 let lines_max = usize::try_from(lines_max).unwrap_or(REPLY_LINES_MAX);
@@ -89,7 +89,8 @@ impl Shell {
         }
     }
 
-    fn services(&self) -> Vec<ServiceStatus> {
+    /// Every role; what memory it takes is a look into /proc for each.
+    pub(super) fn services(&self, memory: bool) -> Vec<ServiceStatus> {
         let now = self.clock.now();
         self.supervisor
             .lives()
@@ -103,7 +104,7 @@ impl Shell {
                     .and_then(|since| now.checked_duration_since(since))
                     .map(|time| time.as_millis()),
                 restarts: life.restarts(),
-                pss_kib: life.pid().and_then(pss_kib),
+                pss_kib: life.pid().filter(|_| memory).and_then(pss_kib),
                 last_exit: life.last_exit.clone(),
             })
             .collect()

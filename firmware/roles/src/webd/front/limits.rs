@@ -78,10 +78,10 @@ pub const STREAM_HEARTBEAT: Duration = Duration::from_millis(15_000);
 pub const STREAM_STALL_DEADLINE: Duration = Duration::from_millis(30_000);
 /// How often the session of a stream is checked again: a logout ends its streams this soon.
 pub const STREAM_RECHECK: Duration = Duration::from_millis(60_000);
-/// Events kept for pages that come back: a few minutes of a busy box.
-pub const HISTORY_EVENTS_MAX: usize = 256;
+/// Events kept for pages that come back: as many as controld keeps.
+pub const HISTORY_EVENTS_MAX: usize = 512;
 /// The same in octets.
-pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
+pub const HISTORY_BYTES_MAX: usize = 320 * 1024;
 /// One event; a larger one is replaced by an order to look again.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024;
 

@@ -2,7 +2,7 @@
 
 use embassy_time::Instant;
 use lintel_ipc::call::{Call, Caller, Origin, Reply};
-use lintel_ipc::webd::FromWebd;
+use lintel_ipc::webd::{FromWebd, Happened};
 use lintel_rt::poller::Token;
 use serde_json::Value;
 
@@ -135,8 +135,8 @@ impl Shell {
         }
     }
 
-    pub(super) fn on_event(&mut self, number: u64, kind: &str, data: &Value) {
-        let frame = self.history.push(number, kind, data).to_vec();
+    pub(super) fn on_event(&mut self, event: &Happened) {
+        let frame = self.history.push(event).to_vec();
         let streams = self.clients.iter().filter(|(_, c)| c.stream.is_some());
         let ids: Vec<Token> = streams.map(|(id, _)| *id).collect();
         for id in ids {

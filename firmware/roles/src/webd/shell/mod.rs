@@ -57,6 +57,8 @@ pub(crate) struct Shell {
     calls: BTreeMap<u64, Waiter>,
     next_call: u64,
     history: History,
+    /// Streams of events as controld was told of them.
+    streams_told: u32,
 }
 
 struct Client {
@@ -101,7 +103,7 @@ impl Shell {
             .add(&jobs.wake, JOBS, Interest::READ)
             .map_err(RoleError::io("watching the bridge"))?;
         Ok(Self {
-            history: History::new(&ctx.start.boot_id),
+            history: History::default(),
             ctx,
             http: doors.http,
             https: doors.https,
@@ -116,6 +118,7 @@ impl Shell {
             queue: VecDeque::new(),
             calls: BTreeMap::new(),
             next_call: 1,
+            streams_told: 0,
         })
     }
 
@@ -145,6 +148,7 @@ impl Shell {
             }
             self.on_time()?;
             self.dispatch();
+            self.tell_streams();
         }
     }
 
@@ -174,7 +178,10 @@ impl Shell {
                 } => self.begin_session(fd)?,
                 InitEvent::Stop => return Ok(true),
                 // The page asks controld about /data; other channels are not for us.
-                InitEvent::Channel { .. } | InitEvent::Reply { .. } | InitEvent::Data(_) => {}
+                InitEvent::Channel { .. }
+                | InitEvent::Reply { .. }
+                | InitEvent::Services(_)
+                | InitEvent::Data(_) => {}
             }
         }
         Ok(false)
@@ -188,7 +195,25 @@ impl Shell {
             .add(&session, SESSION, Interest::READ)
             .map_err(RoleError::io("watching the session"))?;
         self.session = Some(session);
+        self.streams_told = 0;
         Ok(())
+    }
+
+    /// How many listen is controld's to tell.
+    fn tell_streams(&mut self) {
+        let open = self.clients.values().filter(|c| c.stream.is_some());
+        let open = u32::try_from(open.count()).unwrap_or(u32::MAX);
+        if open == self.streams_told {
+            return;
+        }
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        self.streams_told = open;
+        if let Err(error) = session.send(&FromWebd::Streams(open)) {
+            return self.lose_session(&error);
+        }
+        self.watch_session();
     }
 
     /// Nobody will answer what was asked: workers hear it by their channel's end, streams that
@@ -217,7 +242,8 @@ impl Shell {
                 ToWebd::Spec(spec) => self.on_spec(spec),
                 ToWebd::Tls(identity) => self.on_identity(&identity),
                 ToWebd::Reply(reply) => self.on_reply(reply),
-                ToWebd::Event { id, kind, data } => self.on_event(id, &kind, &data),
+                ToWebd::History(events) => self.history.begin(&events),
+                ToWebd::Events(events) => events.iter().for_each(|event| self.on_event(event)),
             }
         }
         self.watch_session();

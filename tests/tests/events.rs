@@ -1,0 +1,101 @@
+//! What happens on the running router is told: over HTTP to curl, over the control socket to the
+//! command line, and with numbers that go on when the control service starts anew.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests do IO"
+)]
+
+use std::time::Duration;
+
+use netns_tests::client::DhcpClient;
+use netns_tests::isp::DhcpServer;
+use netns_tests::street::{CONFIG, Street};
+use netns_tests::{Workdir, until, until_some};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn events(text: &str) -> Vec<Value> {
+    let lines = text.lines().filter(|line| line.ends_with('}'));
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+#[test]
+fn the_command_line_on_the_box_hears_what_happens() {
+    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
+    let router = &street.router;
+    let dir = Workdir::new("events");
+    // jq judges each line, and ends at the first that is no JSON.
+    let binary = netns_tests::router::binary();
+    let socket = router.dir.path("run/control.sock");
+    let command = format!(
+        "{} --socket {} monitor --events --json | jq --unbuffered -c .",
+        binary.display(),
+        socket.display()
+    );
+    let monitor = street.hosts[0]
+        .ns
+        .spawn(&dir.path("monitor"), ["sh", "-c", &command]);
+    until("it listens", PATIENCE, || {
+        let status = router.cli_json(&["services", "bus", "status"]);
+        status["watchers"] == 1
+    });
+    let _client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
+    let lease = street.hosts[0].lease(PATIENCE);
+    let given = until_some("the lease is told", PATIENCE, || {
+        let mut told = events(&monitor.printed()).into_iter();
+        told.find(|event| event["type"] == "lease.given")
+    });
+    assert_eq!(given["ip"], lease.address.split('/').next().unwrap());
+    assert_eq!(given["name"], "annes-laptop");
+
+    // A role that ends is told with how it ended, by init and at once.
+    assert!(
+        router
+            .cli(&["services", "restart", "timed"])
+            .status
+            .success()
+    );
+    until("the end of timed is told", PATIENCE, || {
+        events(&monitor.printed()).iter().any(|event| {
+            event["topic"].is_null() && event["name"] == "timed" && event["state"] == "ready"
+        })
+    });
+    let newest = |text: &str| events(text).iter().filter_map(|e| e["id"].as_u64()).max();
+    let before = newest(&monitor.printed()).unwrap();
+
+    // The control service starts anew: the monitor waits for it, and the numbers go on.
+    assert!(
+        router
+            .cli(&["services", "restart", "controld"])
+            .status
+            .success()
+    );
+    let text = "[system]\nhostname = \"attic\"\n";
+    let config = dir.write("attic.toml", &format!("{CONFIG}\n{text}"));
+    until("the monitor is back", PATIENCE, || {
+        let output = router.cli(&["services", "bus", "status", "--json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        status["watchers"] == 1
+    });
+    let applied = router.cli(&["config", "apply", config.to_str().unwrap()]);
+    assert!(applied.status.success(), "{applied:?}");
+    let committed = until_some("the change is told", PATIENCE, || {
+        let mut told = events(&monitor.printed()).into_iter();
+        told.find(|event| event["type"] == "config.committed")
+    });
+    assert!(committed["id"].as_u64().unwrap() > before, "{committed}");
+    let page = router.cli_json(&["services", "bus", "events", "--topic", "config"]);
+    assert_eq!(
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|e| **e == committed)
+            .count(),
+        1
+    );
+}
