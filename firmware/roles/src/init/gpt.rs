@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crc::{CRC_32_ISO_HDLC, Crc};
 use lintel_rt::device;
 
 const SECTOR: usize = 512;
@@ -193,12 +194,10 @@ fn u64_at(octets: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(octets.get(at..at + 8)?.try_into().ok()?))
 }
 
-/// CRC-32 of IEEE 802.3, bit by bit: 16 KiB once in a disk's life.
+/// CRC-32 of IEEE 802.3, as UEFI has it.
 fn crc32(octets: &[u8]) -> u32 {
-    let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-    !octets.iter().fold(u32::MAX, |crc, &octet| {
-        (0..8).fold(crc ^ u32::from(octet), step)
-    })
+    const IEEE: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+    IEEE.checksum(octets)
 }
 
 #[cfg(test)]
