@@ -2,7 +2,8 @@
 
 use arbitrary::Unstructured;
 use lintel_api::{Lookup, METHODS, by_name, by_path, by_words};
-use lintel_model::config::Config;
+use lintel_model::config::change::{Change, changes, undo};
+use lintel_model::config::{Config, PoolConfig, RecordConfig, RecordType, WanKind};
 
 use crate::Tally;
 use crate::entropy::{any, below, number, octets, once_in, pick, text};
@@ -35,6 +36,87 @@ pub fn config(data: &[u8]) -> Tally {
             Tally::REFUSED
         }
     }
+}
+
+/// What differs between two configurations is told so that undoing it in the second leads to the
+/// first; in a third it is undone whole, or refused and then it did change there.
+pub fn config_change(data: &[u8]) -> Tally {
+    let mut u = Unstructured::new(data);
+    let [before, after, now] = [(); 3].map(|()| household(&mut u));
+    let told = changes(&before, &after);
+    assert_eq!(told.is_empty(), sorted(&before) == sorted(&after));
+    let back = undo(&after, &told).expect("what was just done");
+    assert_eq!(sorted(&back), sorted(&before));
+    let text = serde_json::to_string(&told).expect("changes are JSON");
+    let read: Vec<Change> = serde_json::from_str(&text).expect("what was written is read");
+    assert_eq!(read, told);
+    let undone = undo(&now, &told);
+    match &undone {
+        // Done again it is there again.
+        Ok(undone) => {
+            let again: Vec<Change> = told
+                .iter()
+                .map(|change| Change {
+                    path: change.path.clone(),
+                    from: change.to.clone(),
+                    to: change.from.clone(),
+                })
+                .collect();
+            let redone = undo(undone, &again).expect("nothing changed since");
+            assert_eq!(sorted(&redone), sorted(&now));
+        }
+        Err(_) => assert_ne!(sorted(&now), sorted(&after)),
+    }
+    Tally::one(undone.is_ok())
+}
+
+/// A configuration of a small house, in which two often have parts in common.
+fn household(u: &mut Unstructured<'_>) -> Config {
+    let mut config = Config::default();
+    if any(u) {
+        config.system.hostname = pick(u, &["box", "house"]).parse().expect("a name");
+    }
+    if any(u) {
+        let address = pick(u, &["10.0.1.1/24", "10.0.2.1/24"]);
+        config.lan.address = address.parse().expect("a network");
+    }
+    for port in ["eth1", "eth2"].into_iter().take(below(u, 3)) {
+        config.lan.ports.push(port.parse().expect("a port"));
+    }
+    config.wan.kind = pick(u, &[WanKind::None, WanKind::Dhcp]);
+    config.dhcp.enabled = any(u);
+    config.dhcp.lease_s = 3600 + below(u, 3) as u32;
+    if any(u) {
+        let [first, last] = [50, 60].map(|low| [10, 0, 1, low + below(u, 2) as u8].into());
+        config.dhcp.pool = Some(PoolConfig { first, last });
+    }
+    config.dns.rebind_protection = any(u);
+    for upstream in ["9.9.9.9", "1.1.1.1"].into_iter().take(below(u, 3)) {
+        config
+            .dns
+            .upstreams
+            .push(upstream.parse().expect("a server"));
+    }
+    let names = below(u, 8);
+    for at in (0..3).filter(|at| names & (1 << at) != 0) {
+        config.dns.records.push(RecordConfig {
+            name: ["a", "b", "c"][at].parse().expect("a name"),
+            rtype: RecordType::A,
+            value: format!("192.168.1.{}", below(u, 2)),
+            ttl: 300,
+        });
+    }
+    config
+}
+
+/// Records have no order that matters.
+fn sorted(config: &Config) -> Config {
+    let mut config = config.clone();
+    config
+        .dns
+        .records
+        .sort_by_key(|record| format!("{record:?}"));
+    config
 }
 
 /// A path leads to at most one method, whose parameters are pieces of the path; words are read as

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod config;
+pub mod controld;
 pub mod dhcp_client;
 pub mod dhcp_server;
 pub mod dhcpv4;
@@ -33,7 +34,14 @@ pub const TARGETS: &[Target] = &[
         dns_forward::steps,
         200,
     ),
+    row("controld", controld::controld, dns_forward::steps, 600),
     row("config", config::config, config::config_text, 200),
+    row(
+        "config_change",
+        config::config_change,
+        dns_forward::steps,
+        24,
+    ),
     row("ipc", ipc::ipc, ipc::message_octets, 120),
     row("api", config::api, config::api_text, 30),
     row(

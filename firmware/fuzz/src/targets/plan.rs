@@ -252,7 +252,8 @@ impl World {
     }
 }
 
-fn lease(u: &mut Unstructured<'_>, port: u8) -> WanLease {
+/// A lease of the provider on port `eth{port}`.
+pub fn lease(u: &mut Unstructured<'_>, port: u8) -> WanLease {
     // Networks 0 to 3 may be the LAN's.
     let net = below(u, 5) as u8;
     let router = pick(
@@ -286,7 +287,7 @@ fn lease(u: &mut Unstructured<'_>, port: u8) -> WanLease {
 }
 
 /// Something happens to the kernel that we did not do.
-fn disturb(u: &mut Unstructured<'_>, state: &mut ObservedState) {
+pub fn disturb(u: &mut Unstructured<'_>, state: &mut ObservedState) {
     let ours: Vec<usize> = (0..state.links.len())
         .filter(|at| !is_foreign(&state.links[*at].name))
         .collect();
