@@ -172,7 +172,7 @@ pub struct NtpSpec {
 /// What webd serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebSpec {
-    /// Links from which the UI may be reached.
+    /// Links from which the UI may be reached, each with every address of the box there.
     pub links: Vec<DnsLink>,
     /// Names and addresses that a `Host` header may carry.
     pub hosts: Vec<String>,

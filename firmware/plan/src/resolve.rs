@@ -376,8 +376,17 @@ fn web_spec(config: &Config, facts: &Facts, bridge: &LinkName) -> WebSpec {
     ];
     let left = facts.leaving.iter();
     hosts.extend(left.map(|address| address.addr().to_string()));
+    let addresses = std::iter::once(&config.lan.address).chain(&facts.leaving);
+    let served = lan_link(facts, bridge).map(|link| {
+        let at = |address: &Ipv4Net| DnsLink {
+            name: link.name.clone(),
+            index: link.index,
+            address: IpAddr::V4(address.addr()),
+        };
+        addresses.map(at).collect()
+    });
     WebSpec {
-        links: served_links(config, facts, bridge),
+        links: served.unwrap_or_default(),
         hosts,
     }
 }

@@ -40,6 +40,12 @@ fn lan(bench: &Bench) -> Vec<String> {
         .collect()
 }
 
+/// Where the pages are served.
+fn pages(bench: &Bench) -> Vec<String> {
+    let links = bench.core.resolved.web.links.iter();
+    links.map(|link| link.address.to_string()).collect()
+}
+
 /// A device that has an address from the box.
 fn device(bench: &mut Bench, n: u8) {
     let binding = binding(n, Some("laptop"));
@@ -58,7 +64,9 @@ fn a_change_that_may_cut_its_author_off_comes_back_by_itself() {
     assert_eq!((confirm.revision, confirm.seconds_left), (2, 90));
     assert_eq!(confirm.address, Some(Ipv4Addr::new(10, 9, 8, 1)));
     assert_eq!(state(&bench, 2), RevisionState::Pending);
-    assert!(lan(&bench).contains(&"10.9.8.1/24".to_owned()));
+    assert_eq!(lan(&bench), ["10.9.8.1/24", "192.168.1.1/24"]);
+    // The commit's own answer goes out from the old one.
+    assert_eq!(pages(&bench), ["10.9.8.1", "192.168.1.1"]);
     bench.pass_ms(89_000);
     assert_eq!(pending(&mut bench).unwrap().seconds_left, 1);
     assert!(pending(&mut bench).unwrap().token.is_none());
@@ -66,6 +74,7 @@ fn a_change_that_may_cut_its_author_off_comes_back_by_itself() {
     assert!(pending(&mut bench).is_none());
     assert_eq!(state(&bench, 2), RevisionState::Reverted);
     assert_eq!(lan(&bench), ["192.168.1.1/24"]);
+    assert_eq!(pages(&bench), ["192.168.1.1"]);
     assert!(
         bench
             .core
