@@ -39,23 +39,31 @@ impl Session {
         Self(Workdir::new("session"))
     }
 
-    /// A request with these more arguments of curl, of which the last is the URL; `None` when
-    /// nothing came back within `max_s` seconds.
-    pub fn curl(&self, host: &Host, max_s: u32, more: &[&str]) -> Option<Answer> {
+    /// A request with these more arguments of curl, of which the last is the URL.
+    ///
+    /// # Errors
+    /// What curl says when no answer came back within `max_s` seconds.
+    pub fn curl(&self, host: &Host, max_s: u32, more: &[&str]) -> Result<Answer, String> {
         let (jar, max_s) = (self.0.path("cookies"), max_s.to_string());
         let jar = jar.to_str().expect("UTF-8");
         let curl = ["curl", "-sS", "-i", "-m", &max_s, "-b", jar, "-c", jar];
         let output = host.ns.run(curl.iter().chain(more));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n")?;
-        Some(Answer {
-            status: head.split(' ').nth(1)?.parse().ok()?,
-            head: head.to_ascii_lowercase(),
-            body: body.to_owned(),
-        })
+        let answer = text.split_once("\r\n\r\n").and_then(|(head, body)| {
+            Some(Answer {
+                status: head.split(' ').nth(1)?.parse().ok()?,
+                head: head.to_ascii_lowercase(),
+                body: body.to_owned(),
+            })
+        });
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        answer.ok_or_else(|| format!("{stderr}{text}"))
     }
 
-    /// As the page at this address of the box would; `None` when nothing came back in time.
+    /// As the page at this address of the box would.
+    ///
+    /// # Errors
+    /// As `curl`.
     pub fn ask(
         &self,
         host: &Host,
@@ -63,7 +71,7 @@ impl Session {
         verb: &str,
         url: &str,
         body: &Value,
-    ) -> Option<Answer> {
+    ) -> Result<Answer, String> {
         let origin = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let (origin, body) = (format!("Origin: {origin}"), body.to_string());
         let json = "Content-Type: application/json";
@@ -78,6 +86,6 @@ impl Session {
     /// The same; an answer must come.
     pub fn send(&self, host: &Host, verb: &str, url: &str, body: &Value) -> Answer {
         self.ask(host, 20, verb, url, body)
-            .unwrap_or_else(|| panic!("{verb} {url} was not answered"))
+            .unwrap_or_else(|error| panic!("{verb} {url}: {error}"))
     }
 }
