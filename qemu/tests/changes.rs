@@ -3,7 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "tests do IO"
+    clippy::disallowed_types,
+    reason = "tests do IO, by a clock"
 )]
 
 use std::path::Path;
