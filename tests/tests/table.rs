@@ -127,6 +127,8 @@ fn params(id: MethodId) -> Map<String, Value> {
         }
         MethodId::ConfigPatch => json!({ "patch": {} }),
         MethodId::ConfigValidate => json!({ "toml": CONFIG }),
+        MethodId::ConfigImport => json!({ "content": "no backup" }),
+        MethodId::ConfigRestore => json!({ "id": 1 }),
         MethodId::ConfigRevisionsShow => json!({ "revision": 1 }),
         MethodId::DhcpLeasesDelete => json!({ "ip": "192.168.1.9" }),
         MethodId::DhcpReservationsAdd => {

@@ -5,6 +5,7 @@
 
 mod bus;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use lintel_model::config::change::Change;
@@ -31,6 +32,13 @@ pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Longest password taken, octets.
 pub const PASSWORD_BYTES_MAX: usize = 256;
+/// Shortest passphrase that seals a file, characters: the file is guessed at wherever it lies, at
+/// any pace, so it is longer than a password.
+pub const PASSPHRASE_CHARS_MIN: usize = 12;
+/// Longest passphrase taken, octets.
+pub const PASSPHRASE_BYTES_MAX: usize = 512;
+/// Longest file taken by `config.import`, octets: the largest backup, sealed, in letters.
+pub const IMPORT_BYTES_MAX: usize = 448 * 1024;
 /// Time to confirm a change that may cut its author off, seconds: long enough for a device to
 /// find the box at its new address, short enough to wait for.
 pub const CONFIRM_S_DEFAULT: u32 = 90;
@@ -606,6 +614,124 @@ pub struct RevisionInfo {
     pub active: bool,
     /// What became of it: `stored`, `pending`, `applied`, `reverted`, `failed`.
     pub state: String,
+}
+
+/// `config.export`.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ExportParams {
+    /// Seals it; see [`passphrase_problem`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
+    /// A backup on the box; absent: what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<u64>,
+}
+
+impl std::fmt::Debug for ExportParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ExportParams {{ backup: {:?} }}", self.backup)
+    }
+}
+
+/// What is wrong with a passphrase that is to seal a file. Only ASCII is taken, so that every
+/// keyboard, program and HTTP field writes the same octets.
+pub fn passphrase_problem(passphrase: &str) -> Option<&'static str> {
+    if !passphrase.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        Some("it holds characters that not every keyboard and program writes alike")
+    } else if passphrase.trim() != passphrase {
+        Some("it begins or ends with a blank")
+    } else if passphrase.len() < PASSPHRASE_CHARS_MIN {
+        Some("it is too short")
+    } else if passphrase.len() > PASSPHRASE_BYTES_MAX {
+        Some("it is too long")
+    } else {
+        None
+    }
+}
+
+/// `config.export`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ConfigExported {
+    /// How to call the file.
+    pub file_name: String,
+    /// Whether it takes the passphrase to open it.
+    pub sealed: bool,
+    /// The file's text: TOML, or an age file in letters.
+    pub content: String,
+}
+
+/// `config.import`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ImportParams {
+    /// The file's text.
+    pub content: String,
+    /// Opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
+}
+
+impl std::fmt::Debug for ImportParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ImportParams({} octets)", self.content.len())
+    }
+}
+
+/// `config.backup`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BackupParams {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `config.backups`: one backup on the box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BackupInfo {
+    /// Its number.
+    pub id: u64,
+    /// How it came about: `asked`, `imported`, `commit` (before a change), `schedule`.
+    pub origin: String,
+    /// When it was made; of an imported one, on the box that it is from.
+    pub made_unix_s: u64,
+    /// Why.
+    pub reason: String,
+    /// Short name of the board that it was made on.
+    pub board: String,
+    /// The configuration's revision there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Octets it takes.
+    pub bytes: u64,
+}
+
+/// `config.restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RestoreParams {
+    /// From the list.
+    pub id: u64,
+    /// By the port that the backup names, the one here that takes its place. The same on both
+    /// sides keeps it as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<BTreeMap<String, String>>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// As in [`ConfigParams`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_s: Option<u32>,
 }
 
 /// `dhcp.leases.list`: one lease.

@@ -85,9 +85,13 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         MethodId::NetworkInfo => ask::<NetworkInfo>(of),
         MethodId::NetworkInterfaces => ask::<Vec<Interface>>(of),
         MethodId::ConfigShow => ask::<ConfigShown>(of),
+        MethodId::ConfigExport => ask::<ConfigExported>(of),
+        MethodId::ConfigImport | MethodId::ConfigBackup => ask::<BackupInfo>(of),
+        MethodId::ConfigBackups => ask::<Page<BackupInfo>>(of),
         MethodId::ConfigApply
         | MethodId::ConfigPatch
         | MethodId::ConfigPlan
+        | MethodId::ConfigRestore
         | MethodId::ConfigCommit
         | MethodId::ConfigRollback
         | MethodId::DhcpReservationsAdd

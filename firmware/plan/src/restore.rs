@@ -56,6 +56,7 @@ pub fn match_ports(
         taken: BTreeMap::new(),
         open: Vec::new(),
     };
+    let here_empty = places.here.is_empty();
     let (mut wan_open, mut lan_open) = (None, Vec::new());
     let wan = match &config.wan.port {
         WanPort::Port(selector) if config.wan.kind != WanKind::None => Some(selector),
@@ -83,6 +84,10 @@ pub fn match_ports(
             },
             (None, Some(port)) if record.is_none_or(|record| is_same(record, port, same_board)) => {
                 places.keep(selector, Some(port));
+            }
+            // Its own box did not have it either.
+            (None, None) if record.is_none() && same_board && ports.is_empty() == here_empty => {
+                places.keep(selector, None);
             }
             (None, _) if is_wan => wan_open = Some(selector),
             (None, _) => lan_open.push(selector),
@@ -323,6 +328,18 @@ mod tests {
             match_ports(&config, &records, true, &now, &chosen),
             Ok(config)
         );
+    }
+
+    #[test]
+    fn a_port_that_was_missing_before_may_be_missing_again() {
+        let config = config("usb7", &[]);
+        let records = record_ports(&config, &old());
+        assert_eq!(
+            match_ports(&config, &records, true, &old(), &none()),
+            Ok(config.clone())
+        );
+        assert!(match_ports(&config, &records, false, &old(), &none()).is_err());
+        assert!(match_ports(&config, &[], true, &old(), &none()).is_err());
     }
 
     #[test]

@@ -26,6 +26,8 @@ use serde_json::Value;
 /// A loaded machine of two cores does nothing in less.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+#[path = "cli/backups.rs"]
+mod backups;
 #[path = "pty/mod.rs"]
 mod pty;
 
@@ -105,6 +107,14 @@ fn all_tests(filter: Option<&str>) -> ExitCode {
             setup_changes_nothing_before_the_end,
         ),
         ("monitor_shows_what_happens", monitor_shows_what_happens),
+        (
+            "what_is_exported_opens_with_age",
+            backups::what_is_exported_opens_with_age,
+        ),
+        (
+            "what_age_sealed_is_taken_in_and_restored",
+            backups::what_age_sealed_is_taken_in_and_restored,
+        ),
         (
             "the_password_is_asked_for_in_a_terminal",
             the_password_is_asked_for_in_a_terminal,

@@ -11,6 +11,7 @@ use lintel_api::{Method, MethodId, ParamKind};
 use lintel_model::config::nearest;
 use serde_json::{Map, Value, json};
 
+use super::backups;
 use super::client::Target;
 use super::commands::{self, Command};
 use super::complete;
@@ -358,6 +359,12 @@ impl Builder {
             self.params.insert("toml".to_owned(), json!(text));
             return Ok(());
         }
+        if self.takes_backup() {
+            self.file = Some(word.to_owned());
+            let text = backups::read_file(word).map_err(UsageError::File)?;
+            self.params.insert("content".to_owned(), json!(text));
+            return Ok(());
+        }
         let open = self
             .method
             .params
@@ -397,6 +404,10 @@ impl Builder {
         self.method.param("toml").is_some()
     }
 
+    fn takes_backup(&self) -> bool {
+        self.method.param("content").is_some() && !self.params.contains_key("content")
+    }
+
     fn set(&mut self, key: &str, text: &str) -> Result<(), UsageError> {
         let Some(param) = self.method.param(key) else {
             return Err(self.surplus(key));
@@ -420,6 +431,11 @@ impl Builder {
         {
             return Err(UsageError::Missing(
                 "the FILE with the configuration (- is standard input)".to_owned(),
+            ));
+        }
+        if self.takes_backup() {
+            return Err(UsageError::Missing(
+                "the FILE with the backup (- is standard input)".to_owned(),
             ));
         }
         let open = self.method.params.iter().find(|param| {

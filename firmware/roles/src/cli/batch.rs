@@ -11,6 +11,7 @@ use lintel_ipc::call::Problem;
 use serde_json::{Value, json};
 
 use super::args::{self, Globals, Invocation, Parsed};
+use super::backups;
 use super::client::Client;
 use super::commands::CommandId;
 use super::text::io_words;
@@ -304,6 +305,10 @@ fn meaning(words: &[String], from_stdin: bool) -> Result<Box<Invocation>, String
             let asks = call.method.param("password").is_some();
             if asks && call.params.get("password").is_none() {
                 return Err("nobody can be asked for the password here".to_owned());
+            }
+            let sealed = call.method.id == MethodId::ConfigImport;
+            if sealed && backups::wants_passphrase(&call) {
+                return Err("nobody can be asked for the passphrase here".to_owned());
             }
             Ok(call)
         }

@@ -81,7 +81,7 @@ until Ctrl-C; a box that starts anew is waited for.
 Tab completes, the arrow keys bring back what was written before, Ctrl-R
 searches in it, Ctrl-D or exit ends it. The history is kept in
 ~/.local/state/lintel/history, where there is a home; a line that begins with a
-blank or holds a password is not kept.
+blank or holds a password or a passphrase is not kept.
 ",
         options: &[],
         words: &[],

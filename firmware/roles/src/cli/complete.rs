@@ -231,7 +231,12 @@ fn parameters(found: &mut Candidates, method: &Method, given: &[&str]) {
                 found.offer(*word, "");
             }
         }
-        _ => found.files |= method.param("toml").is_some() && given.is_empty(),
+        _ => {
+            let file = ["toml", "content"]
+                .iter()
+                .any(|name| method.param(name).is_some());
+            found.files |= file && given.is_empty();
+        }
     }
 }
 

@@ -92,7 +92,7 @@ fn one(method: &Method) -> String {
         let name = param.name;
         let option = name.replace('_', "-");
         usage.push_str(&match (name, param.required, param.kind) {
-            ("toml", _, _) => " FILE".to_owned(),
+            ("toml" | "content", _, _) => " FILE".to_owned(),
             ("config", _, _) => String::new(),
             ("password", _, _) => " [PASSWORD]".to_owned(),
             (_, true, _) => format!(" {}", name.to_uppercase()),
@@ -103,7 +103,7 @@ fn one(method: &Method) -> String {
     text.push('\n');
     text.push_str(&wrap(&usage, 14));
     let spelling = |param: &Param| match (param.name, param.required) {
-        ("toml", _) => "FILE".to_owned(),
+        ("toml" | "content", _) => "FILE".to_owned(),
         (name, true) => name.to_uppercase(),
         (name, false) => format!("--{}", name.replace('_', "-")),
     };
@@ -117,6 +117,14 @@ fn one(method: &Method) -> String {
     if method.param("toml").is_some() {
         let file = "FILE is TOML, or JSON when its name ends so; - is standard input.";
         text.push_str(&wrap(file, 0));
+    }
+    if method.param("content").is_some() {
+        let file = "FILE is what config export wrote, or age --passphrase; - is standard input.";
+        text.push_str(&wrap(file, 0));
+    }
+    if method.param("passphrase").is_some() {
+        let asked = "A passphrase that is not written is asked for, and not shown.";
+        text.push_str(&wrap(asked, 0));
     }
     if method.param("password").is_some() {
         let asked = "A password that is not written is asked for, and not shown.";

@@ -4,6 +4,7 @@
 //! wrong (arguments, parameters, a configuration). It holds no state and decides nothing.
 
 mod args;
+mod backups;
 mod batch;
 mod client;
 mod commands;
@@ -113,6 +114,7 @@ fn call(mut invocation: Invocation) -> Result<(), ExitCode> {
         let new = invocation.method.id != MethodId::AuthLogin;
         invocation.params["password"] = json!(read_password(new)?);
     }
+    backups::ask_passphrase(&mut invocation)?;
     let mut client = Client::connect(&invocation.target).map_err(|error| {
         let failure = Failure::Unreachable(error);
         failed(&invocation, &failure)

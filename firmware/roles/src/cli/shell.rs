@@ -83,7 +83,7 @@ fn prompts(globals: &Globals) -> Result<(), ReadlineError> {
             words => words,
         };
         let Some(first) = words.first() else { continue };
-        if !line.contains("password") {
+        if !line.contains("password") && !line.contains("passphrase") {
             editor.add_history_entry(line.as_str())?;
             if let Some(file) = &history {
                 // A home that cannot be written to keeps no history.

@@ -15,9 +15,8 @@ use lintel_model::step::Hazard;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::people;
 use super::text::{clean, dash, date, more, optional, row, span, table, wrap};
-use super::upkeep;
+use super::{backups, people, upkeep};
 
 /// The text for a method's result. A result of a shape that is not known is shown as JSON.
 pub(super) fn text(id: MethodId, value: &Value, params: &Value) -> String {
@@ -57,9 +56,13 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         | MethodId::DhcpReservationsAdd
         | MethodId::DhcpReservationsDelete
         | MethodId::DnsRecordsAdd
-        | MethodId::DnsRecordsDelete => applied(&typed(value)?),
+        | MethodId::DnsRecordsDelete
+        | MethodId::ConfigRestore => applied(&typed(value)?),
         MethodId::ConfigConfirm => "The change is confirmed and stays.\n".to_owned(),
         MethodId::ConfigRevisionsShow => typed::<ConfigShown>(value)?.toml,
+        MethodId::ConfigExport => backups::exported(typed(value)?),
+        MethodId::ConfigImport | MethodId::ConfigBackup => backups::made(&typed(value)?),
+        MethodId::ConfigBackups => backups::list(&typed(value)?),
         MethodId::ConfigDiff => diff(&typed(value)?),
         MethodId::ConfigRevisions => revisions(&typed(value)?),
         MethodId::DhcpLeasesList => leases(&typed(value)?),

@@ -147,6 +147,22 @@ impl Core {
                 .and_then(|params| self.revision_shown(params.revision))
                 .into(),
             MethodId::ConfigDiff => read(params).and_then(|p| self.config_diff(&p)).into(),
+            MethodId::ConfigExport => match read(params) {
+                Ok(params) => self.config_export(now, waiter, memory, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::ConfigImport => match read(params) {
+                Ok(params) => self.config_import(now, waiter, memory, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
+            MethodId::ConfigBackup => read(params)
+                .and_then(|p| self.config_backup(now, &p))
+                .into(),
+            MethodId::ConfigBackups => read(params).and_then(|p| self.config_backups(&p)).into(),
+            MethodId::ConfigRestore => match read(params) {
+                Ok(params) => self.config_restore(now, waiter, caller, params),
+                Err(problem) => Outcome::Now(Err(problem)),
+            },
             MethodId::ConfigRevisions => {
                 read(params).and_then(|p| self.config_revisions(&p)).into()
             }

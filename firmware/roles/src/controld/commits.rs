@@ -16,9 +16,10 @@ use lintel_model::config::change::{changes, undo};
 use lintel_model::facts::{DataState, Facts, Notice, NoticeCode};
 use lintel_model::preview::Preview;
 use lintel_model::step::{Plan, Step};
-use lintel_store::{RevisionDraft, RevisionState};
+use lintel_store::{BackupOrigin, RevisionDraft, RevisionState};
 use serde_json::Value;
 
+use super::backups;
 use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem, to_value};
 use super::config_calls::invalid;
 use super::confirm::may_cut_off;
@@ -326,7 +327,13 @@ impl Core {
                 unix_s: now.unix_s,
                 pending: wait.is_some(),
             };
-            let number = self.stored("storing a revision", |store| store.commit_revision(&draft));
+            let kept = self.backup_if_new(now, &format!("before: {reason}"));
+            let before = kept
+                .as_ref()
+                .map(|(backup, text)| backups::draft(BackupOrigin::Commit, backup, text));
+            let number = self.stored("storing a revision", |store| {
+                store.commit_revision_after(before.as_ref(), &draft)
+            });
             let Some(number) = number else {
                 return Outcome::Now(Err(cannot_store()));
             };

@@ -153,7 +153,7 @@ impl Core {
     }
 }
 
-fn cannot_read(error: &StoreError) -> Problem {
+pub(super) fn cannot_read(error: &StoreError) -> Problem {
     problem(
         500,
         "cannot-read",

@@ -36,6 +36,7 @@ use lintel_store::{Store, StoreError, TlsRow};
 use super::auth::Auth;
 use super::commits::PendingPreview;
 use super::confirm::Window;
+use super::sealing::{SealDone, SealJob, Sealing};
 use super::startup::{self, Active};
 
 /// How long a call waits for init.
@@ -121,6 +122,8 @@ pub enum Input {
     },
     /// So many streams of events are open at webd.
     Streams(u32),
+    /// The passphrase's work is done.
+    Sealed(SealDone),
     /// /data changed its state.
     Data(DataState),
     /// The role shall end.
@@ -158,6 +161,8 @@ pub enum Output {
     },
     /// To every connection of the control socket that listens.
     Events(Vec<Happened>),
+    /// To a thread that does it and answers with [`Input::Sealed`].
+    Seal(Box<SealJob>),
     /// The data directory is good again, or the database shows damage: end, so that a new
     /// process opens and checks it.
     Restart,
@@ -259,6 +264,10 @@ pub struct Core {
     pub(super) bus: super::bus::Bus,
     pub(super) time_at: Instant,
     pub(super) note_at: Instant,
+    /// When to look whether something changed since the newest backup.
+    pub(super) backup_at: Instant,
+    /// A file that is being sealed or opened.
+    pub(super) sealing: Option<Sealing>,
     /// When to try a write, while the notice says that none is possible.
     pub(super) write_again_at: Option<Instant>,
     /// When the next snapshot of the database is due.
@@ -373,6 +382,8 @@ impl Core {
             bus: super::bus::Bus::default(),
             time_at: now.mono,
             note_at: now.mono,
+            backup_at: now.mono + super::backups::BACKUP_AFTER,
+            sealing: None,
             write_again_at: None,
             snapshot_at: None,
             snapshot_last: None,
@@ -417,6 +428,7 @@ impl Core {
             } => self.watch(connection, id, last),
             Input::Unwatch { connection } => self.unwatch(connection),
             Input::Streams(streams) => self.streams(streams),
+            Input::Sealed(done) => self.sealed(now, done),
             Input::Data(state) => self.data(now, state),
             Input::Stop => self.stop(now),
         }
@@ -457,6 +469,10 @@ impl Core {
             self.note_at = now.mono + NOTE_EVERY;
             self.note(now);
         }
+        if self.backup_at <= now.mono {
+            self.back_up_by_schedule(now);
+        }
+        self.end_seal_wait(now);
         if due(self.snapshot_at) {
             self.take_snapshot(now);
         }
@@ -504,6 +520,8 @@ impl Core {
             self.lease_end_at,
             Some(self.time_at),
             Some(self.note_at),
+            Some(self.backup_at),
+            self.seal_deadline(),
             self.write_again_at,
             self.snapshot_at,
             self.window.as_ref().map(|window| window.until),

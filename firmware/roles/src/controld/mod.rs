@@ -10,6 +10,7 @@
 
 mod audit;
 mod auth;
+mod backups;
 mod bus;
 mod calls;
 pub(crate) mod certificate;
@@ -27,6 +28,7 @@ mod look;
 mod once;
 mod pace;
 mod people_calls;
+pub mod sealing;
 mod sessions;
 mod shell;
 mod snapshots;

@@ -1,8 +1,11 @@
 //! Sockets, channels and clocks around the machine.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use lintel_api::types::Memory;
 use lintel_ipc::call::Call;
@@ -27,6 +30,7 @@ use serde_json::Value;
 
 use super::control::{CONNECTION_TOKENS, Control, WATCH};
 use super::core::{Core, Input, Now, Output, Via};
+use super::sealing::{SealDone, SealJob};
 
 const NETD: Token = 1;
 const WAND: Token = 2;
@@ -35,6 +39,7 @@ const DNSD: Token = 4;
 const WEBD: Token = 5;
 const CONTROL: Token = 6;
 const TIMED: Token = 7;
+const SEAL: Token = 8;
 
 /// Most bindings made durable in one transaction; what waits beyond it comes with the next.
 const BINDS_MAX: usize = 256;
@@ -57,6 +62,10 @@ pub fn main(mut ctx: RoleContext) -> Result<(), RoleError> {
             .add(control.listener(), CONTROL, Interest::READ)
             .map_err(RoleError::io("watching the control socket"))?;
     }
+    let seal = Seal::new().map_err(RoleError::io("making a way for the seal's thread"))?;
+    ctx.poller
+        .add(&seal.wake, SEAL, Interest::READ)
+        .map_err(RoleError::io("watching the seal's thread"))?;
     let meminfo = File::open("/proc/meminfo").ok();
     let rng = Kernel::new();
     let now = now(&ctx);
@@ -69,6 +78,7 @@ pub fn main(mut ctx: RoleContext) -> Result<(), RoleError> {
         core,
         control,
         meminfo,
+        seal,
         sessions: Sessions::default(),
     };
     shell.run()
@@ -90,6 +100,7 @@ struct Shell {
     core: Core,
     control: Option<Control>,
     meminfo: Option<File>,
+    seal: Seal,
     sessions: Sessions,
 }
 
@@ -236,6 +247,11 @@ impl Shell {
                     input,
                 );
             }
+            SEAL => {
+                if let Some(done) = self.seal.take() {
+                    core.handle(clock, Input::Sealed(done));
+                }
+            }
             CONTROL => {
                 if let Some(control) = &mut self.control {
                     control.accept(poller, clock.mono);
@@ -314,6 +330,10 @@ impl Shell {
                         control.tell(poller, &events);
                     }
                     self.forget_watchers(now(&self.ctx));
+                    None
+                }
+                Output::Seal(job) => {
+                    self.seal.begin(*job);
                     None
                 }
                 Output::Restart => {
@@ -431,6 +451,59 @@ fn read_memory(file: &File) -> Option<Memory> {
         total_kib: proc_text::number(text, "MemTotal:")?,
         available_kib: proc_text::number(text, "MemAvailable:")?,
     })
+}
+
+/// Stack of the thread that seals: its tables are on the heap.
+const SEAL_STACK_BYTES: usize = 256 * 1024;
+
+/// The thread that does a passphrase's work; the machine has one job at a time.
+struct Seal {
+    done: Receiver<SealDone>,
+    tell: SyncSender<SealDone>,
+    /// Readable when a job is done.
+    wake: UnixStream,
+    wakes: UnixStream,
+}
+
+impl Seal {
+    fn new() -> std::io::Result<Self> {
+        let (wake, wakes) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let (tell, done) = sync_channel(1);
+        Ok(Self {
+            done,
+            tell,
+            wake,
+            wakes,
+        })
+    }
+
+    fn begin(&mut self, job: SealJob) {
+        let tell = self.tell.clone();
+        let begun = self.wakes.try_clone().and_then(|mut wakes| {
+            let builder = std::thread::Builder::new().name("seal".to_owned());
+            builder.stack_size(SEAL_STACK_BYTES).spawn(move || {
+                // The other ends live as long as the process.
+                if tell.send(job.run()).is_ok() {
+                    let _ = wakes.write_all(&[1]);
+                }
+            })
+        });
+        if let Err(error) = begun {
+            log::error!("no thread for a passphrase: {error}");
+            // The queue is empty: there was no job before this one.
+            if self.tell.try_send(SealDone::NotBegun).is_ok() {
+                let _ = self.wakes.write_all(&[1]);
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<SealDone> {
+        let mut octets = [0; 8];
+        // Only that it is readable counts.
+        let _ = self.wake.read(&mut octets);
+        self.done.try_recv().ok()
+    }
 }
 
 /// The kernel's generator.

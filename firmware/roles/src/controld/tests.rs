@@ -1,5 +1,6 @@
 //! The machine with fakes around it: a kernel, an init, and whoever calls.
 
+mod backups;
 mod bus;
 mod calls;
 mod clock;
@@ -38,6 +39,7 @@ use lintel_store::Store;
 use serde_json::Value;
 
 use super::core::{Core, Input, Now, Output, Via};
+use super::sealing::SealJob;
 
 const UNIX_S: u64 = 1_700_000_000;
 
@@ -112,6 +114,8 @@ struct Bench {
     history: Vec<Happened>,
     asked: Vec<InitRequest>,
     restart: bool,
+    /// Work of passphrases, until somebody does it.
+    jobs: Vec<SealJob>,
     next_call: u64,
 }
 
@@ -141,6 +145,7 @@ impl Bench {
             history: Vec::new(),
             asked: Vec::new(),
             restart: false,
+            jobs: Vec::new(),
             next_call: 0,
         }
     }
@@ -272,6 +277,7 @@ impl Bench {
                     }
                 }
                 Output::Restart => self.restart = true,
+                Output::Seal(job) => self.jobs.push(*job),
             }
         }
     }

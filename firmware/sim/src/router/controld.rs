@@ -285,6 +285,7 @@ impl Router {
             }
             Output::Control { reply, .. } => return self.replied(out, &reply),
             Output::Webd(_) | Output::Timed(_) | Output::Events(_) | Output::Restart => return,
+            Output::Seal(_) => return,
         };
         self.tell(out, role, said);
     }

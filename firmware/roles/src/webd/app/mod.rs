@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::bridge::{Away, Control};
 use super::front::answer::Answer;
 use super::front::head::PASSED_ON;
-use super::front::limits::CONFIG_BODY_BYTES_MAX;
+use super::front::limits::IMPORT_BODY_BYTES_MAX;
 use super::lanes::{LINK_FIELD, PEER_FIELD, SECURE_FIELD};
 
 /// The cookie that carries a session made over HTTP.
@@ -196,7 +196,7 @@ fn take(request: &mut tiny_http::Request) -> io::Result<Asked> {
         }
     }
     // The front has bounded it; this is the second lock on the same door.
-    let mut body = io::Read::take(request.as_reader(), CONFIG_BODY_BYTES_MAX as u64);
+    let mut body = io::Read::take(request.as_reader(), IMPORT_BODY_BYTES_MAX as u64);
     io::Read::read_to_end(&mut body, &mut asked.body)?;
     Ok(asked)
 }

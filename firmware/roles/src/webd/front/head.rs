@@ -54,7 +54,7 @@ pub const METHODS: [&str; 9] = [
 
 /// Fields that the application sees. Each may come once: a second one is somebody's attempt to
 /// be read in two ways.
-pub const PASSED_ON: [&str; 11] = [
+pub const PASSED_ON: [&str; 12] = [
     "accept",
     "authorization",
     "content-type",
@@ -64,6 +64,7 @@ pub const PASSED_ON: [&str; 11] = [
     "if-none-match",
     "last-event-id",
     "origin",
+    "passphrase",
     "sec-fetch-site",
     "referer",
 ];

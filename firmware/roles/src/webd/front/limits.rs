@@ -18,6 +18,8 @@ pub const HEADERS_MAX: usize = 64;
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Body of a request below `/api/config`, and of the editor's form: a whole configuration with thousands of records.
 pub const CONFIG_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Body that brings a backup, to the API or by a form's escapes: the API's bound with room.
+pub const IMPORT_BODY_BYTES_MAX: usize = 512 * 1024;
 /// Bodies that are being received or wait for an answer, all connections together.
 pub const BODIES_BYTES_MAX: usize = 1024 * 1024;
 /// An answer of the application; the longest is a page of leases.
@@ -87,7 +89,9 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024;
 
 /// Largest body that `path` may carry.
 pub fn body_bytes_max(path: &str) -> usize {
-    if path == "/config" || path == "/api/config" || path.starts_with("/api/config/") {
+    if path == "/api/config/import" || path == "/history/backups" {
+        IMPORT_BODY_BYTES_MAX
+    } else if path == "/config" || path == "/api/config" || path.starts_with("/api/config/") {
         CONFIG_BODY_BYTES_MAX
     } else {
         BODY_BYTES_MAX

@@ -1,0 +1,216 @@
+//! The passphrase's work, which takes a second: a thread of the shell's does it, one job at a
+//! time, and the loop goes on.
+//!
+//! A caller who waits longer than [`SEAL_WAIT`] is told so; what the job brings is stored all the
+//! same, and the same call made again finds it.
+
+use embassy_time::Duration;
+use lintel_api::types::{ConfigExported, Memory};
+use lintel_ipc::call::Problem;
+use lintel_model::backup::BackupError;
+use lintel_seal::{OpenError, Sealed, armor};
+
+use super::backups::no_backup;
+use super::calls::{Outcome, problem, to_value};
+use super::core::{Core, Now, Output, Waiter};
+
+/// How long a caller waits; webd gives up after 10 s.
+const SEAL_WAIT: Duration = Duration::from_secs(8);
+/// Work of sealing, the logarithm of scrypt's N: the first choice of OWASP's list. Half a second
+/// of a PC, four of the slowest board.
+pub const SEAL_LOG_N: u8 = 17;
+/// Memory that must be there before a job begins: its table twice.
+const FREE_KIB_MIN: u64 = 2 * (lintel_seal::scrypt::TABLE_BYTES_MAX as u64) / 1024;
+
+/// What the thread is to do.
+pub enum SealJob {
+    /// Seal a text.
+    Seal {
+        /// The text.
+        plain: String,
+        /// The passphrase.
+        passphrase: String,
+        /// Salt and keys, unguessable.
+        random: Box<[u8; 48]>,
+    },
+    /// Open a file whose header reads.
+    Open {
+        /// The file.
+        file: Vec<u8>,
+        /// The passphrase.
+        passphrase: String,
+    },
+}
+
+/// What came of it.
+pub enum SealDone {
+    /// The file, in letters.
+    Sealed(String),
+    /// The plaintext.
+    Opened(Result<Vec<u8>, OpenError>),
+    /// There was no thread for it.
+    NotBegun,
+}
+
+impl std::fmt::Debug for SealJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealJob")
+    }
+}
+
+impl std::fmt::Debug for SealDone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealDone")
+    }
+}
+
+impl SealJob {
+    /// Does it, in about a second.
+    pub fn run(self) -> SealDone {
+        match self {
+            Self::Seal {
+                plain,
+                passphrase,
+                random,
+            } => {
+                let file = lintel_seal::seal(plain.as_bytes(), &passphrase, SEAL_LOG_N, &random);
+                SealDone::Sealed(armor::encode(&file))
+            }
+            Self::Open { file, passphrase } => {
+                let sealed = Sealed::parse(&file);
+                SealDone::Opened(sealed.and_then(|sealed| sealed.open(&passphrase)))
+            }
+        }
+    }
+}
+
+/// The job that is under way.
+#[derive(Debug)]
+pub(super) struct Sealing {
+    /// Who waits for it, and until when.
+    waiter: Option<(Waiter, embassy_time::Instant)>,
+    use_: SealUse,
+}
+
+/// What a job is for.
+#[derive(Debug)]
+pub(super) enum SealUse {
+    /// `config.export`, with the file's name.
+    Export(String),
+    /// `config.import`.
+    Import,
+}
+
+impl Core {
+    /// Begins a job, unless one is under way or memory is short.
+    pub(super) fn begin_sealing(
+        &mut self,
+        now: Now,
+        waiter: Waiter,
+        memory: Option<Memory>,
+        job: SealJob,
+        use_: SealUse,
+    ) -> Outcome {
+        let refused = |kind, title, detail| Outcome::Now(Err(problem(503, kind, title, detail)));
+        if self.sealing.is_some() {
+            return refused(
+                "busy",
+                "Another file is being sealed or opened",
+                "Try again in a few seconds.",
+            );
+        }
+        if memory.is_some_and(|memory| memory.available_kib < FREE_KIB_MIN) {
+            return refused(
+                "short-of-memory",
+                "The box has too little memory free for a passphrase",
+                "Nothing was changed. Try again later.",
+            );
+        }
+        self.sealing = Some(Sealing {
+            waiter: Some((waiter, now.mono + SEAL_WAIT)),
+            use_,
+        });
+        self.say(Output::Seal(Box::new(job)));
+        Outcome::Later
+    }
+
+    /// The thread is done.
+    pub(super) fn sealed(&mut self, now: Now, done: SealDone) {
+        let Some(Sealing { waiter, use_ }) = self.sealing.take() else {
+            return;
+        };
+        let result = match (use_, done) {
+            (SealUse::Export(file_name), SealDone::Sealed(content)) => to_value(&ConfigExported {
+                file_name,
+                sealed: true,
+                content,
+            }),
+            (SealUse::Import, SealDone::Opened(Ok(plain))) => String::from_utf8(plain)
+                .map_err(|_| no_backup(&BackupError::NoBackup))
+                .and_then(|text| self.import_text(now, &text))
+                .and_then(|info| to_value(&info)),
+            (SealUse::Import, SealDone::Opened(Err(error))) => Err(cannot_open(error)),
+            // One job at a time, so that nothing else than no thread can be the reason.
+            _ => Err(problem(
+                503,
+                "busy",
+                "The box has no thread for a passphrase",
+                "Nothing was changed. Try again later.",
+            )),
+        };
+        if let Some((waiter, _)) = waiter {
+            self.reply(waiter, result, None);
+        }
+    }
+
+    /// Answers who has waited long enough; the job goes on.
+    pub(super) fn end_seal_wait(&mut self, now: Now) {
+        let Some(sealing) = &mut self.sealing else {
+            return;
+        };
+        let over = |(_, until): &mut (Waiter, embassy_time::Instant)| *until <= now.mono;
+        let Some((waiter, _)) = sealing.waiter.take_if(over) else {
+            return;
+        };
+        let detail = match sealing.use_ {
+            SealUse::Import => "It stands in the list of backups when it is open; look there.",
+            SealUse::Export(_) => "Try again when the box has less to do.",
+        };
+        let slow = problem(503, "under-way", "The passphrase takes longer", detail);
+        self.reply(waiter, Err(slow), None);
+    }
+
+    /// When [`Self::end_seal_wait`] is due.
+    pub(super) fn seal_deadline(&self) -> Option<embassy_time::Instant> {
+        let waiter = self.sealing.as_ref()?.waiter.as_ref();
+        waiter.map(|(_, until)| *until)
+    }
+}
+
+/// In a sentence, with what to do.
+pub(super) fn cannot_open(error: OpenError) -> Problem {
+    let (kind, detail) = match error {
+        OpenError::WrongPassphrase => (
+            "wrong-passphrase",
+            "Nothing was changed. Capitals and blanks count.",
+        ),
+        OpenError::NotByPassphrase => (
+            "not-by-passphrase",
+            "Nothing was changed. Seal it with a passphrase: age --passphrase --armor.",
+        ),
+        OpenError::TooMuchWork { .. } => (
+            "too-much-work",
+            "Nothing was changed. Files that age and the box itself write open here.",
+        ),
+        OpenError::Damaged | OpenError::NoAge => (
+            "damaged-backup",
+            "Nothing was changed. Copy the file anew from where it was kept.",
+        ),
+    };
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let title = letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect());
+    problem(422, kind, &title.unwrap_or(text), detail)
+}
