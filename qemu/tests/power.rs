@@ -1,8 +1,10 @@
 //! Power cuts: at random moments, on one disk, while clients take leases and somebody changes
-//! the configuration. After each the box boots, every acknowledged lease is its client's, and
-//! the configuration is exactly the old or the new.
+//! the configuration without a pause. After each the box boots, every acknowledged lease is its
+//! client's, and the configuration is exactly the old or the new: of a change that waited to be
+//! confirmed the old, with a notice.
 //!
-//! `LINTEL_POWER_CUTS` says how many (10), `LINTEL_POWER_SEED` repeats the same chances.
+//! `LINTEL_POWER_CUTS` says how many fall into that (10; those that fall into a start come on top),
+//! `LINTEL_POWER_SEED` repeats the same chances.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,6 +28,7 @@ use appliance_tests::write_log::{self, Chance, Cut};
 use appliance_tests::{Street, step};
 use netns_tests::client::Host;
 use netns_tests::isp::DhcpServer;
+use netns_tests::told::notice;
 use netns_tests::until_some;
 use serde_json::Value;
 
@@ -52,8 +55,16 @@ struct Promises {
     /// The configuration that was acknowledged last, and one that may be in force since.
     config: u64,
     config_sent: u64,
+    /// The configuration that was put last, and the one that last waited to be confirmed.
+    put: u64,
+    waits: u64,
     acknowledged: u64,
     changed: u64,
+    /// Cuts that fell into a commit, into the time in which one waits, and those of the latter
+    /// whose change was taken back.
+    in_commits: u64,
+    in_windows: u64,
+    taken_back: u64,
 }
 
 impl Promises {
@@ -84,7 +95,12 @@ impl Promises {
         for line in whole_lines(printed) {
             let words: Vec<&str> = line.split(' ').collect();
             match words.as_slice() {
-                ["sent", n] => self.config_sent = n.parse().unwrap(),
+                ["put", n] => self.put = n.parse().unwrap(),
+                ["open", n] => self.waits = n.parse().unwrap(),
+                ["sent", n] => {
+                    self.config_sent = n.parse().unwrap();
+                    self.put = self.config_sent;
+                }
                 ["done", n] => {
                     self.changed += 1;
                     self.config = n.parse().unwrap();
@@ -187,6 +203,14 @@ impl Owner {
         });
         promises.config_sent = promises.config;
         let status = self.ask(BOX, &[], "/api/status").unwrap();
+        assert!(status["config"]["pending"].is_null(), "{status}");
+        // It waited to be confirmed, that much is sure, and was not.
+        if promises.waits > promises.config {
+            let text = notice(&status, "not-confirmed");
+            assert!(text.is_some(), "{} is forgotten: {status}", promises.waits);
+            promises.taken_back += 1;
+        }
+        (promises.put, promises.waits) = (promises.config, promises.config);
         assert_eq!(status["data"]["state"], "good", "{status}");
         let notices = status["notices"].to_string();
         assert!(!notices.contains("data-"), "{notices}");
@@ -253,7 +277,9 @@ fn no_power_cut_breaks_a_promise() {
         owner.begin(&config_text(0));
         owner.check(&mut promises);
     });
-    for n in 1..=cuts {
+    let (mut n, mut under_load) = (0, 0);
+    while under_load < cuts {
+        n += 1;
         // Every fifth cut falls somewhere into a start.
         let (place, from) = if n > 1 && chance.below(5) == 0 {
             street.machine().cut_power();
@@ -262,6 +288,7 @@ fn no_power_cut_breaks_a_promise() {
             street.machine().cut_power();
             ("a start", 0)
         } else {
+            under_load += 1;
             let load = Load::begin(&street, &crowd, &owner, n, &promises);
             std::thread::park_timeout(Duration::from_millis(chance.below(LOAD_MS)));
             // What was acknowledged by now is promised: the cut falls on one of the writes from
@@ -293,7 +320,7 @@ fn no_power_cut_breaks_a_promise() {
     }
     let (fast, slow) = (boots.iter().min().unwrap(), boots.iter().max().unwrap());
     println!(
-        "power: {cuts} cuts in {} s, booted in {} to {} ms; {} acknowledgements to {} clients, {} changes of the configuration",
+        "power: {n} cuts in {} s, booted in {} to {} ms; {} acknowledgements to {} clients, {} changes of the configuration",
         begun.elapsed().as_secs(),
         fast.as_millis(),
         slow.as_millis(),
@@ -309,7 +336,15 @@ fn no_power_cut_breaks_a_promise() {
         total.unflushed,
         total.lost
     );
+    println!(
+        "power: {} cuts fell into a commit, {} into the time to confirm one; {} changes were taken back",
+        promises.in_commits, promises.in_windows, promises.taken_back
+    );
     assert!(promises.acknowledged > cuts, "too little happened");
+    assert!(
+        promises.in_commits + promises.in_windows > 0,
+        "no commit was cut"
+    );
     assert!(total.flushes > 0 && total.unflushed > 0, "{total:?}");
 }
 
@@ -391,7 +426,12 @@ impl Load {
         self.leases.kill();
         self.config.kill();
         let (acknowledged, changed) = (promises.config, promises.changed);
+        let waits = promises.waits;
         promises.hear_config(&self.config.printed());
+        let unconfirmed = promises.waits > promises.config_sent;
+        promises.in_windows += u64::from(unconfirmed);
+        promises.in_commits += u64::from(!unconfirmed && promises.put > promises.config);
         (promises.config, promises.changed) = (acknowledged, changed);
+        promises.waits = waits;
     }
 }
