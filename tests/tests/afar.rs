@@ -12,7 +12,7 @@ use std::time::Duration;
 use netns_tests::client::DhcpClient;
 use netns_tests::isp::DhcpServer;
 use netns_tests::street::{CONFIG, Street};
-use netns_tests::{Proc, Workdir, router, until};
+use netns_tests::{Proc, Workdir, router, told, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PLAIN: &str = "http://192.168.1.1";
@@ -156,6 +156,33 @@ fn from_afar_all_is_as_on_the_box() {
         words.contains(&format!("error: {broken}:2: lan.adress: ")),
         "{words}"
     );
+}
+
+#[test]
+fn the_questions_follow_a_box_that_moves() {
+    let home = home();
+    let router = &home.street.router;
+    let info = router.cli_json(&["system", "info"]);
+    let shown = info["tls_sha256"].as_str().unwrap().to_owned();
+    let token = home.token_file("write");
+    let target = ["--host", "192.168.1.1", "--fingerprint", &shown];
+    let answers = home.dir.write("answers", "\n\n10.9.8.1\n\nyes\nyes\n");
+    let binary = router::binary();
+    let mut setup = home.street.hosts[0].ns.command([binary.to_str().unwrap()]);
+    setup.args(target).args(["--token-file", &token, "setup"]);
+    setup.stdin(std::fs::File::open(answers).unwrap());
+    let (code, said, words) = printed(&setup.output().unwrap());
+    assert_eq!(code, 0, "{said}{words}");
+    for text in [
+        "Looking for the box at 10.9.8.1",
+        "It answers there",
+        "stays",
+    ] {
+        assert!(said.contains(text), "no {text:?} in {said}");
+    }
+    let status = told::status(router);
+    assert!(status["config"]["pending"].is_null(), "{status}");
+    assert_eq!(status["lan"]["address"], "10.9.8.1/24");
 }
 
 #[test]

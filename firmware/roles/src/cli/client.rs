@@ -2,6 +2,7 @@
 //! from elsewhere over HTTP.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,6 +42,14 @@ impl Client {
         match target {
             Target::Socket(path) => SocketClient::connect(path).map(Self::Socket),
             Target::Host(host) => Ok(Self::Host(host.clone())),
+        }
+    }
+
+    /// The way to the same box at another address of it; a socket leads to it wherever it is.
+    pub(super) fn at(&self, address: Ipv4Addr) -> Option<Self> {
+        match self {
+            Self::Socket(_) => None,
+            Self::Host(host) => Some(Self::Host(host.at(address))),
         }
     }
 

@@ -4,8 +4,8 @@
 //! what the box shows on its console and pages is compared with what comes over the wire.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::{Arc, Mutex};
+use std::net::{Ipv4Addr, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lintel_api::{Method, Param, Place, Verb};
@@ -15,6 +15,7 @@ use ring::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{self, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use serde_json::{Map, Value};
 
@@ -42,6 +43,9 @@ pub(super) struct Host {
     port: u16,
     token: Option<String>,
     fingerprint: Option<Vec<u8>>,
+    /// The public key of the certificate that was wanted, once it was shown. The box keeps its key
+    /// when it has to write a new certificate, for another address say.
+    key: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl Host {
@@ -104,6 +108,14 @@ impl Host {
             _ => Err(format!(
                 "{text:?} is no fingerprint: it is SHA-256 in 32 pairs of hex digits"
             )),
+        }
+    }
+
+    /// The same box at another address.
+    pub(super) fn at(&self, address: Ipv4Addr) -> Self {
+        Self {
+            name: address.to_string(),
+            ..self.clone()
         }
     }
 
@@ -273,6 +285,7 @@ impl Host {
         }
         let judge = Arc::new(Judge {
             wanted: self.fingerprint.clone(),
+            key: self.key.clone(),
             shown: Mutex::default(),
             algorithms: crypto::ring::default_provider().signature_verification_algorithms,
         });
@@ -421,10 +434,12 @@ fn tls_config(judge: Arc<Judge>) -> Result<Arc<ClientConfig>, rustls::Error> {
     Ok(Arc::new(config))
 }
 
-/// Accepts the one certificate with the fingerprint that is wanted, whatever its name and dates.
+/// Accepts the one certificate with the fingerprint that is wanted, whatever its name and dates, and
+/// then another with its key.
 #[derive(Debug)]
 struct Judge {
     wanted: Option<Vec<u8>>,
+    key: Arc<Mutex<Option<Vec<u8>>>>,
     /// That of the certificate that came.
     shown: Mutex<Option<String>>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -459,7 +474,12 @@ impl ServerCertVerifier for Judge {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let digest = digest::digest(&digest::SHA256, end_entity);
+        let key = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
+        let mut known = self.key.lock().unwrap_or_else(PoisonError::into_inner);
         if self.wanted.as_deref() == Some(digest.as_ref()) {
+            *known = Some(key.to_vec());
+        }
+        if known.as_deref() == Some(key.as_ref()) {
             return Ok(ServerCertVerified::assertion());
         }
         let pairs: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
@@ -540,6 +560,35 @@ mod tests {
         for token in ["", " ", "a b", "a\r\nX: y"] {
             assert!(host().with_token(token).is_err(), "{token:?}");
         }
+    }
+
+    #[test]
+    fn a_new_certificate_is_taken_for_its_key_once_the_wanted_one_was_shown() {
+        use crate::controld::certificate::ensure;
+        let mut rng = lintel_proto::rng::SeededRng::new(7);
+        let mut made = |stored, name: &str| {
+            let (row, _) = ensure(stored, vec![name.to_owned()], 1_800_000_000, &mut rng).unwrap();
+            row
+        };
+        let first = made(None, "192.168.1.1");
+        let moved = made(Some(first.clone()), "10.9.8.1");
+        let other = made(None, "10.9.8.1");
+        let wanted = digest::digest(&digest::SHA256, &first.certificate_der);
+        let judge = Judge {
+            wanted: Some(wanted.as_ref().to_vec()),
+            key: Arc::default(),
+            shown: Mutex::default(),
+            algorithms: crypto::ring::default_provider().signature_verification_algorithms,
+        };
+        let takes = |row: &lintel_store::TlsRow| {
+            let certificate = CertificateDer::from(row.certificate_der.as_slice());
+            let name = ServerName::try_from("box").unwrap();
+            judge
+                .verify_server_cert(&certificate, &[], &name, &[], UnixTime::now())
+                .is_ok()
+        };
+        assert!(!takes(&moved), "nobody has shown the wanted one yet");
+        assert!(takes(&first) && takes(&moved) && !takes(&other));
     }
 
     #[test]

@@ -5,11 +5,14 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, stdin};
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
+use embassy_time::Duration;
 use lintel_api::MethodId;
 use lintel_api::types::{AuthStatus, ConfigApplied, ConfigShown, PASSWORD_CHARS_MIN};
 use lintel_model::config::{Config, TimeServer};
+use lintel_rt::clock::Clock;
 use lintel_rt::terminal;
 use serde_json::{Value, json};
 
@@ -21,6 +24,11 @@ use super::{EXIT_USAGE, Failure, complain, mutter, say, show, wrong_use};
 
 /// Most wrong answers to one question: a program that talks to us ends.
 const TRIES_MAX: usize = 20;
+/// How long a box that moves is looked for: some of the time that it waits to be confirmed is left
+/// for the answer.
+const FOLLOW_WAIT: Duration = Duration::from_secs(30);
+/// Between two tries.
+const FOLLOW_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 
 pub(super) fn run(rest: &[OsString], globals: &Globals) -> ExitCode {
     if let [word, ..] = rest {
@@ -110,11 +118,18 @@ impl Setup {
         let params = json!({"toml": toml, "reason": "lintel setup"});
         let applied = self.call(MethodId::ConfigApply, &params)?;
         say(&show::text(MethodId::ConfigApply, &applied, &params));
-        let waits = serde_json::from_value::<ConfigApplied>(applied)
-            .is_ok_and(|applied| applied.confirm.is_some());
-        if waits && yes("Keep it? [yes] ", true)? {
-            let kept = self.call(MethodId::ConfigConfirm, &json!({}))?;
-            say(&show::text(MethodId::ConfigConfirm, &kept, &json!({})));
+        let waits = serde_json::from_value::<ConfigApplied>(applied);
+        if let Some(waits) = waits.ok().and_then(|applied| applied.confirm) {
+            let reached = waits.address.is_none_or(|address| self.follow(address));
+            let prompt = if reached {
+                "Keep it? [yes] "
+            } else {
+                "Keep it? [no] "
+            };
+            if yes(prompt, reached)? {
+                let kept = self.call(MethodId::ConfigConfirm, &json!({}))?;
+                say(&show::text(MethodId::ConfigConfirm, &kept, &json!({})));
+            }
         }
         let address = self.config.lan.address.addr();
         say(&wrap(
@@ -122,6 +137,31 @@ impl Setup {
             0,
         ));
         Ok(())
+    }
+
+    /// From elsewhere: goes on at the address to which the box moves. Returns whether it was found;
+    /// otherwise the way that was used so far stays the way, as long as it leads to the box.
+    fn follow(&mut self, address: Ipv4Addr) -> bool {
+        let Some(mut there) = self.client.at(address) else {
+            return true;
+        };
+        say(&format!("Looking for the box at {address}.\n"));
+        let status = lintel_api::by_id(MethodId::AuthStatus);
+        let until = Clock.now() + FOLLOW_WAIT;
+        while Clock.now() < until {
+            if let Ok(Ok(_)) = there.call(status, &json!({})) {
+                say("It answers there.\n");
+                self.client = there;
+                return true;
+            }
+            std::thread::sleep(FOLLOW_AGAIN);
+        }
+        say(&wrap(
+            "It does not answer there, so this device has no way to its new address yet. The box \
+             answers here as well until every device has moved.",
+            0,
+        ));
+        false
     }
 
     /// Asks until the answer fits into the configuration.

@@ -108,7 +108,7 @@ pub(crate) struct CertificateError(#[source] rcgen::Error);
 
 /// Key and certificate for `names` at `unix_s`: those that are there when they still do, else new
 /// ones with the key that is there. The flag says whether they are new.
-pub(super) fn ensure(
+pub(crate) fn ensure(
     stored: Option<TlsRow>,
     names: Vec<String>,
     unix_s: u64,
