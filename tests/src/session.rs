@@ -60,6 +60,16 @@ impl Session {
         answer.ok_or_else(|| format!("{stderr}{text}"))
     }
 
+    /// The jar as curl keeps it.
+    pub fn cookies(&self) -> String {
+        std::fs::read_to_string(self.0.path("cookies")).unwrap_or_default()
+    }
+
+    /// Another's jar, as somebody who stole it would use it.
+    pub fn set_cookies(&self, jar: &str) {
+        self.0.write("cookies", jar);
+    }
+
     /// As the page at this address of the box would.
     ///
     /// # Errors

@@ -137,6 +137,8 @@ fn params(id: MethodId) -> Map<String, Value> {
         MethodId::DhcpReservationsDelete => json!({ "mac": "02:00:00:00:07:01" }),
         MethodId::DnsRecordsAdd => json!({ "name": "walk", "type": "A", "value": "192.168.1.8" }),
         MethodId::DnsRecordsDelete => json!({ "name": "walk" }),
+        MethodId::AuthRotateKey => json!({ "id": 999 }),
+        MethodId::AuthTotp => json!({ "current": PASSWORD }),
         MethodId::AuthSetup | MethodId::AuthLogin => json!({ "password": PASSWORD }),
         MethodId::AuthPasswordChange => json!({ "password": PASSWORD, "current": PASSWORD }),
         MethodId::AuthSessionsEnd => json!({ "id": "nobody" }),

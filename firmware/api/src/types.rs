@@ -913,7 +913,101 @@ pub struct ResetParams {
     pub confirm: String,
 }
 
-/// `auth.setup` and `auth.login`.
+/// `auth.login`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LoginParams {
+    /// The password.
+    pub password: String,
+    /// Six digits of the second factor, when one is on.
+    #[serde(default)]
+    pub code: Option<String>,
+}
+
+impl std::fmt::Debug for LoginParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LoginParams")
+    }
+}
+
+/// `auth.refresh`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SessionRefreshed {
+    /// When the session ends, however much it is used: as before.
+    pub ends_unix_s: u64,
+    /// When it ends if nobody uses it.
+    pub idle_ends_unix_s: u64,
+}
+
+/// `auth.rotate-key`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RotateKeyParams {
+    /// The token; absent: the caller's own.
+    #[serde(default)]
+    pub id: Option<u64>,
+}
+
+/// `auth.totp`: without `code` and `off`, a new secret is begun.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TotpParams {
+    /// The password; root of the box need not know it.
+    #[serde(default)]
+    pub current: Option<String>,
+    /// Six digits that confirm the secret which was begun.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// Take it away.
+    #[serde(default)]
+    pub off: bool,
+}
+
+impl std::fmt::Debug for TotpParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TotpParams {{ off: {} }}", self.off)
+    }
+}
+
+/// `auth.totp`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct TotpState {
+    /// `off`; `begun`: a code is wanted before it counts; `on`.
+    pub state: String,
+    /// The secret in base32, when it was begun; shown this once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The same as a link that authenticators open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+}
+
+impl std::fmt::Debug for TotpState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TotpState({})", self.state)
+    }
+}
+
+/// `auth.users.list`: one who may log in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UserInfo {
+    /// `owner`.
+    pub name: String,
+    /// `admin`.
+    pub role: String,
+    /// A password is set.
+    pub claimed: bool,
+    /// A second factor is wanted at the login.
+    pub totp: bool,
+}
+
+/// `auth.setup`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -940,6 +1034,9 @@ pub struct AuthStatus {
     pub may_claim: bool,
     /// /data is failed: only diagnosis and reset are left.
     pub data_failed: bool,
+    /// A second factor is wanted at the login.
+    #[serde(default)]
+    pub totp: bool,
     /// The box's name, for the page's title.
     pub hostname: HostName,
     /// As in [`SystemInfo`].

@@ -77,7 +77,10 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         | MethodId::AuthTokensDelete => ask::<Done>(of),
         MethodId::AuthSessionsList => ask::<Page<SessionInfo>>(of),
         MethodId::AuthTokensList => ask::<Page<TokenInfo>>(of),
-        MethodId::AuthTokensCreate => ask::<TokenCreated>(of),
+        MethodId::AuthTokensCreate | MethodId::AuthRotateKey => ask::<TokenCreated>(of),
+        MethodId::AuthRefresh => ask::<SessionRefreshed>(of),
+        MethodId::AuthTotp => ask::<TotpState>(of),
+        MethodId::AuthUsersList => ask::<Page<UserInfo>>(of),
         MethodId::AuditList => ask::<Page<AuditEntry>>(of),
         MethodId::ServicesStatus => ask::<Vec<Service>>(of),
         MethodId::ServicesBusStatus => ask::<BusStatus>(of),
@@ -201,6 +204,7 @@ fn success(method: &Method, schemas: &mut SchemaGenerator) -> Value {
     });
     let session = [
         MethodId::AuthPasswordChange,
+        MethodId::AuthRefresh,
         MethodId::AuthSetup,
         MethodId::AuthLogin,
         MethodId::AuthLogout,
@@ -358,7 +362,7 @@ fn refusals() -> Value {
                 "description": meaning(status),
                 "content": { "application/problem+json": { "schema": schema } },
             });
-            if status == 503 {
+            if matches!(status, 429 | 503) {
                 response["headers"] = json!({ "Retry-After": {
                     "description": "Seconds",
                     "schema": { "type": "string" },
@@ -407,6 +411,8 @@ fn problem() -> Value {
             "type": { "type": "string", "description": "Stable short name" },
             "title": { "type": "string", "description": "One line" },
             "detail": { "type": "string", "description": "What to do" },
+            "retry_after_s": { "type": "integer", "minimum": 1,
+                "description": "With 429 and 503: when to try again, as in Retry-After" },
             "errors": { "type": "array", "description": "Every bad field", "items": {
                 "type": "object",
                 "required": ["path", "reason"],

@@ -69,6 +69,9 @@ pub struct Problem {
     /// What to do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// When to try again, seconds; webd says it in Retry-After (RFC 9110 section 10.2.3), too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
     /// Every bad field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,

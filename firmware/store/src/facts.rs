@@ -19,6 +19,8 @@ pub enum Fact {
     DetectedWan,
     /// Hash of the householder's password, in PHC string format.
     Password,
+    /// The second factor of the householder, as controld writes it.
+    Totp,
     /// The box's addresses in networks that the LAN has left.
     Leaving,
     /// Wall clock when it was last known to be right or at least running, Unix seconds.
@@ -51,6 +53,7 @@ impl Fact {
             Self::WanLease => "wan-lease",
             Self::DetectedWan => "detected-wan",
             Self::Password => "password",
+            Self::Totp => "totp",
             Self::Leaving => "leaving",
             Self::LastTime => "last-time",
             Self::Drift => "drift",
@@ -96,6 +99,16 @@ impl Store {
             .execute("DELETE FROM sessions", [])
             .map_err(&failed)?;
         change.commit().map_err(&failed)
+    }
+
+    /// The second factor, as it was stored.
+    pub fn totp(&self) -> Result<Option<String>, StoreError> {
+        self.fact(Fact::Totp)
+    }
+
+    /// Stores the second factor, or that there is none.
+    pub fn set_totp(&mut self, totp: Option<&str>) -> Result<(), StoreError> {
+        set(&self.db, Fact::Totp, totp)
     }
 
     /// The box's addresses in networks that the LAN has left and that are still served.

@@ -174,6 +174,32 @@ impl Store {
             .map_err(StoreError::sql("moving a token's times"))
     }
 
+    /// Gives a token another secret; the one before opens nothing from then on.
+    pub fn set_token_secret(&mut self, id: u64, token_sha256: &[u8; 32]) -> Result<(), StoreError> {
+        self.db
+            .execute(
+                "UPDATE tokens SET token_sha256 = ?2 WHERE id = ?1",
+                params![signed(id), token_sha256],
+            )
+            .map(drop)
+            .map_err(StoreError::sql("changing a token's secret"))
+    }
+
+    /// One session in another's place: all of it stays but the token.
+    pub fn replace_session(
+        &mut self,
+        old: &[u8; 32],
+        session: &SessionRow,
+    ) -> Result<(), StoreError> {
+        self.db
+            .execute(
+                "UPDATE sessions SET token_sha256 = ?2, used_unix_s = ?3 WHERE token_sha256 = ?1",
+                params![old, session.token_sha256, signed(session.used_unix_s)],
+            )
+            .map(drop)
+            .map_err(StoreError::sql("renewing a session"))
+    }
+
     /// Ends a token.
     pub fn delete_token(&mut self, id: u64) -> Result<(), StoreError> {
         self.db

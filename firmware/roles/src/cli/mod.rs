@@ -150,6 +150,7 @@ impl Failure {
                 kind: "unreachable".to_owned(),
                 title: "The box cannot be reached".to_owned(),
                 detail: error.to_string(),
+                retry_after_s: None,
                 errors: Vec::new(),
             },
         }
@@ -297,6 +298,7 @@ fn wrong_line(error: &impl std::fmt::Display) -> Problem {
         kind: "wrong-command".to_owned(),
         title: "The command is written wrongly".to_owned(),
         detail: error.to_string(),
+        retry_after_s: None,
         errors: Vec::new(),
     }
 }

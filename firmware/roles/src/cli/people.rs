@@ -1,6 +1,8 @@
 //! Answers about who may do what, and who did what.
 
-use lintel_api::types::{AuditEntry, AuthStatus, Page, SessionInfo, TokenInfo};
+use lintel_api::types::{
+    AuditEntry, AuthStatus, Page, SessionInfo, TokenInfo, TotpState, UserInfo,
+};
 
 use super::text::{clean, dash, date, more, optional, row, table};
 
@@ -32,6 +34,32 @@ pub(super) fn sessions(page: &Page<SessionInfo>) -> String {
             &date(session.created_unix_s),
             &date(session.used_unix_s),
             &date(ends),
+        ]));
+    }
+    table(&rows) + &more(&page.next)
+}
+
+pub(super) fn totp(state: &TotpState) -> String {
+    match (&state.secret, &state.uri, state.state.as_str()) {
+        (Some(secret), Some(uri), _) => format!(
+            "Give this secret to your phone, then confirm with lintel auth totp --code DIGITS:\n{}\n{}\n",
+            clean(secret),
+            clean(uri)
+        ),
+        (_, _, "on") => "From now on a login takes a code, too.\n".to_owned(),
+        _ => "A login takes the password alone.\n".to_owned(),
+    }
+}
+
+pub(super) fn users(page: &Page<UserInfo>) -> String {
+    let mut rows = vec![row(["NAME", "MAY", "PASSWORD", "SECOND FACTOR"])];
+    let word = |is: bool| if is { "yes" } else { "no" };
+    for user in &page.items {
+        rows.push(row([
+            &user.name,
+            &user.role,
+            word(user.claimed),
+            word(user.totp),
         ]));
     }
     table(&rows) + &more(&page.next)

@@ -18,6 +18,7 @@ use ring::digest::{SHA256, digest};
 
 use super::core::Now;
 use super::pace::Pace;
+use super::totp::Totp;
 
 /// Memory of one password check, KiB: the second choice of RFC 9106 cut to what a box with 64
 /// MiB can spare, as OWASP's list has it with two passes. One check runs at a time.
@@ -43,6 +44,10 @@ const SESSION_ID_BYTES: usize = 8;
 pub(super) enum LoginError {
     /// Wrong password.
     Wrong,
+    /// The password is right, and a code of the second factor is wanted.
+    CodeWanted,
+    /// The password is right, and the code is wrong or was used before.
+    WrongCode,
     /// Too many failures: wait so many seconds.
     Wait(u64),
     /// No password is set yet.
@@ -72,6 +77,9 @@ pub(super) struct Auth {
     sessions: HashMap<[u8; 32], Session>,
     tokens: Vec<TokenRow>,
     pace: Pace,
+    totp: Option<Totp>,
+    /// A second factor that was begun and not confirmed.
+    totp_begun: Option<Totp>,
 }
 
 #[derive(Debug, Clone)]
@@ -122,7 +130,37 @@ impl Auth {
             sessions,
             tokens,
             pace,
+            totp: None,
+            totp_begun: None,
         }
+    }
+
+    /// With what the store has of a second factor.
+    pub(super) fn with_totp(mut self, stored: Option<String>) -> Self {
+        self.totp = stored.as_deref().and_then(|text| {
+            let read = Totp::from_stored(text);
+            if read.is_none() {
+                // Open to the password alone, rather than to nobody.
+                log::error!("the second factor does not read; it is not asked for");
+            }
+            read
+        });
+        self
+    }
+
+    /// The second factor that counts.
+    pub(super) fn totp(&mut self) -> &mut Option<Totp> {
+        &mut self.totp
+    }
+
+    /// Whether a login takes a code.
+    pub(super) fn wants_code(&self) -> bool {
+        self.totp.is_some()
+    }
+
+    /// The one that was begun and not confirmed.
+    pub(super) fn totp_begun(&mut self) -> &mut Option<Totp> {
+        &mut self.totp_begun
     }
 
     /// A password is set.
@@ -200,23 +238,56 @@ impl Auth {
     }
 
     /// Checks a password at the pace that failures leave.
+    pub(super) fn check(
+        &mut self,
+        now: Now,
+        address: Option<IpAddr>,
+        password: &str,
+    ) -> Result<(), LoginError> {
+        self.check_both(now, address, password, |_| Ok(()))
+    }
+
+    /// Checks a password, and the code of the second factor when one is on.
     pub(super) fn login(
         &mut self,
         now: Now,
         address: Option<IpAddr>,
         password: &str,
+        code: Option<&str>,
+    ) -> Result<(), LoginError> {
+        self.check_both(now, address, password, |totp| match (totp, code) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(LoginError::CodeWanted),
+            (Some(totp), Some(code)) => match totp.take(now.unix_s, code) {
+                true => Ok(()),
+                false => Err(LoginError::WrongCode),
+            },
+        })
+    }
+
+    fn check_both(
+        &mut self,
+        now: Now,
+        address: Option<IpAddr>,
+        password: &str,
+        second: impl FnOnce(Option<&mut Totp>) -> Result<(), LoginError>,
     ) -> Result<(), LoginError> {
         let wait_s = self.pace.wait_s(now.mono, address);
         if wait_s > 0 {
             return Err(LoginError::Wait(wait_s));
         }
         let hash = self.hash.as_deref().ok_or(LoginError::Unclaimed)?;
-        if verify(password, hash) {
-            self.pace.succeeded(address);
-            return Ok(());
+        let done = match verify(password, hash) {
+            true => second(self.totp.as_mut()),
+            false => Err(LoginError::Wrong),
+        };
+        match done {
+            Ok(()) => self.pace.succeeded(address),
+            // Neither a failure nor a success: the page asks for it next.
+            Err(LoginError::CodeWanted) => {}
+            Err(_) => self.pace.failed(now.mono, address),
         }
-        self.pace.failed(now.mono, address);
-        Err(LoginError::Wrong)
+        done
     }
 
     /// A new session: the token for the browser, and what is to be stored.
@@ -250,6 +321,29 @@ impl Auth {
         (token, row)
     }
 
+    /// Goes on with another token for a session, in use from now; its end stays. The token for the
+    /// browser, and what is to be stored.
+    pub(super) fn renew_session(
+        &mut self,
+        now: Now,
+        key: &[u8; 32],
+        rng: &mut dyn Rng,
+    ) -> Option<(String, SessionRow)> {
+        let mut session = self.sessions.remove(key)?;
+        session.used = now.mono;
+        session.used_unix_s = now.unix_s;
+        session.stored_unix_s = now.unix_s;
+        let token = random(rng);
+        let row = SessionRow {
+            token_sha256: sha256(token.as_bytes()),
+            created_unix_s: session.created_unix_s,
+            used_unix_s: now.unix_s,
+            address: session.address,
+        };
+        self.sessions.insert(row.token_sha256, session);
+        Some((token, row))
+    }
+
     /// Ends a session; what is to be removed from the store, if there was one.
     pub(super) fn end_session(&mut self, token: &str) -> Option<[u8; 32]> {
         self.end_session_key(&key_of(token)?)
@@ -270,6 +364,20 @@ impl Auth {
         self.tokens.push(token);
     }
 
+    /// The number of the token that the caller has.
+    pub(super) fn token_of(&self, token: &str) -> Option<u64> {
+        let key = token_key_of(token)?;
+        let found = self.tokens.iter().find(|row| row.token_sha256 == key);
+        found.map(|row| row.id)
+    }
+
+    /// A token's new secret is stored: from now on it counts, and the one before does not.
+    pub(super) fn token_rotated(&mut self, id: u64, token_sha256: [u8; 32]) {
+        if let Some(row) = self.tokens.iter_mut().find(|row| row.id == id) {
+            row.token_sha256 = token_sha256;
+        }
+    }
+
     /// A token is no longer stored.
     pub(super) fn token_gone(&mut self, id: u64) {
         self.tokens.retain(|token| token.id != id);
@@ -284,6 +392,9 @@ impl Auth {
         by_s: i64,
     ) -> (Vec<SessionRow>, Vec<TokenRow>) {
         let noted = |at: u64| (from_s..=to_s).contains(&at);
+        if let Some(totp) = &mut self.totp {
+            totp.leap(to_s.saturating_add_signed(by_s));
+        }
         let mut sessions = Vec::new();
         for (key, session) in &mut self.sessions {
             if noted(session.created_unix_s) {
@@ -418,34 +529,34 @@ mod tests {
     #[test]
     fn the_password_opens_and_others_do_not() {
         let mut auth = claimed();
-        assert_eq!(auth.login(at(0), from(2), "correct horse"), Ok(()));
-        assert_eq!(auth.login(at(0), from(2), "wrong"), Err(LoginError::Wrong));
-        assert_eq!(auth.login(at(0), from(2), ""), Err(LoginError::Wrong));
+        assert_eq!(auth.check(at(0), from(2), "correct horse"), Ok(()));
+        assert_eq!(auth.check(at(0), from(2), "wrong"), Err(LoginError::Wrong));
+        assert_eq!(auth.check(at(0), from(2), ""), Err(LoginError::Wrong));
     }
 
     #[test]
     fn guessing_slows_down_and_others_may_still_try() {
         let mut auth = claimed();
         for _ in 0..3 {
-            assert_eq!(auth.login(at(0), from(2), "wrong"), Err(LoginError::Wrong));
+            assert_eq!(auth.check(at(0), from(2), "wrong"), Err(LoginError::Wrong));
         }
-        assert_eq!(auth.login(at(0), from(2), "wrong"), Err(LoginError::Wrong));
+        assert_eq!(auth.check(at(0), from(2), "wrong"), Err(LoginError::Wrong));
         assert_eq!(
-            auth.login(at(0), from(2), "wrong"),
+            auth.check(at(0), from(2), "wrong"),
             Err(LoginError::Wait(1))
         );
         assert_eq!(
-            auth.login(at(0), from(2), "correct horse"),
+            auth.check(at(0), from(2), "correct horse"),
             Err(LoginError::Wait(1)),
             "also with the right one, or the wait would tell it"
         );
-        assert_eq!(auth.login(at(0), from(3), "correct horse"), Ok(()));
-        assert_eq!(auth.login(at(1), from(2), "wrong"), Err(LoginError::Wrong));
+        assert_eq!(auth.check(at(0), from(3), "correct horse"), Ok(()));
+        assert_eq!(auth.check(at(1), from(2), "wrong"), Err(LoginError::Wrong));
         assert_eq!(
-            auth.login(at(1), from(2), "wrong"),
+            auth.check(at(1), from(2), "wrong"),
             Err(LoginError::Wait(2))
         );
-        assert_eq!(auth.login(at(3), from(2), "correct horse"), Ok(()));
+        assert_eq!(auth.check(at(3), from(2), "correct horse"), Ok(()));
     }
 
     #[test]

@@ -216,6 +216,14 @@ impl Core {
             MethodId::AuthSetup => self.auth_setup(now, caller, params),
             MethodId::AuthLogin => self.auth_login(now, caller, params),
             MethodId::AuthLogout => self.auth_logout(caller),
+            MethodId::AuthRefresh => self.auth_refresh(now, caller),
+            MethodId::AuthRotateKey => read(params)
+                .and_then(|params| self.rotate_key(now, caller, &params))
+                .into(),
+            MethodId::AuthTotp => read(params)
+                .and_then(|params| self.totp_call(now, caller, &params))
+                .into(),
+            MethodId::AuthUsersList => read(params).and_then(|p| self.user_list(&p)).into(),
             MethodId::AuthPasswordChange => self.password_change(now, caller, params),
             MethodId::AuthSessionsList => read(params)
                 .and_then(|p| self.session_list(now, caller, &p))
@@ -463,6 +471,7 @@ pub(super) fn problem(status: u16, kind: &str, title: &str, detail: &str) -> Pro
         kind: kind.to_owned(),
         title: title.to_owned(),
         detail: detail.to_owned(),
+        retry_after_s: None,
         errors: Vec::new(),
     }
 }

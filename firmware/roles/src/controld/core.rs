@@ -334,7 +334,7 @@ impl Core {
             run: start.run.is_some(),
         };
         let mut core = Self {
-            auth: Auth::new(kept.password, kept.sessions, kept.tokens, now),
+            auth: Auth::new(kept.password, kept.sessions, kept.tokens, now).with_totp(kept.totp),
             audit: super::audit::Audit::default(),
             once: super::once::Once::default(),
             resolved: lintel_plan::resolve(&loaded.active.config, &facts),

@@ -33,6 +33,7 @@ mod sessions;
 mod shell;
 mod snapshots;
 mod startup;
+mod totp;
 mod views;
 mod writes;
 

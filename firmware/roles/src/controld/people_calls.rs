@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use lintel_api::Scope;
 use lintel_api::types::{
-    AuthStatus, Done, Event, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Page, PageParams,
-    PasswordChangeParams, PasswordParams, SessionEndParams, SessionInfo, TOKEN_DAYS_DEFAULT,
-    TOKEN_DAYS_MAX, TOKEN_NAME_CHARS_MAX, TokenCreateParams, TokenCreated, TokenDeleteParams,
-    TokenInfo,
+    AuthStatus, Done, Event, LoginParams, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Page, PageParams,
+    PasswordChangeParams, PasswordParams, RotateKeyParams, SessionEndParams, SessionInfo,
+    SessionRefreshed, TOKEN_DAYS_DEFAULT, TOKEN_DAYS_MAX, TOKEN_NAME_CHARS_MAX, TokenCreateParams,
+    TokenCreated, TokenDeleteParams, TokenInfo, TotpParams, TotpState, UserInfo,
 };
 use lintel_ipc::call::{Caller, Origin, Problem};
 use lintel_model::facts::DataState;
@@ -18,6 +18,7 @@ use super::auth::{self, Bearer, LoginError, SESSION_IDLE, SESSION_S_MAX, Session
 use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem, read, to_value};
 use super::config_calls::{bad_cursor, page_limit};
 use super::core::{Core, Now};
+use super::totp::Totp;
 
 impl Core {
     pub(super) fn auth_status(&mut self, now: Now, caller: &Caller) -> AuthStatus {
@@ -29,6 +30,7 @@ impl Core {
             logged_in: local || self.auth.bearer(now, caller.token.as_deref()) != Bearer::Nobody,
             may_claim: good && !claimed && (local || self.is_on_lan(caller)),
             data_failed: !good,
+            totp: good && self.auth.wants_code(),
             hostname: self.active.config.system.hostname.clone(),
             tls_sha256: self.tls_sha256(),
         }
@@ -47,11 +49,18 @@ impl Core {
         if self.facts.data != DataState::Good {
             return Outcome::Now(Err(data_failed()));
         }
-        let params = match read::<PasswordParams>(params) {
+        let params = match read::<LoginParams>(params) {
             Ok(params) => params,
             Err(problem) => return Outcome::Now(Err(problem)),
         };
-        match self.check_password(now, caller, &params.password) {
+        let code = params.code.as_deref();
+        let password = bounded(&params.password);
+        let done = self.auth.login(now, caller.address, password, code);
+        if done.is_ok() {
+            // A code that was used counts no more, also after a restart.
+            self.store_totp();
+        }
+        match self.told(now, caller, done) {
             Ok(()) => self.new_session(now, caller),
             Err(problem) => Outcome::Now(Err(problem)),
         }
@@ -117,31 +126,246 @@ impl Core {
     }
 
     fn check_password(&mut self, now: Now, caller: &Caller, password: &str) -> Result<(), Problem> {
-        let password = Some(password).filter(|text| text.len() <= PASSWORD_BYTES_MAX);
-        // One that is too long is wrong, and costs its sender as much as any other.
-        match self
-            .auth
-            .login(now, caller.address, password.unwrap_or_default())
-        {
+        let done = self.auth.check(now, caller.address, bounded(password));
+        self.told(now, caller, done)
+    }
+
+    /// How a login went, for the caller and the log.
+    fn told(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        done: Result<(), LoginError>,
+    ) -> Result<(), Problem> {
+        let from = caller.address.map_or_else(
+            || "an unknown address".to_owned(),
+            |address| address.to_canonical().to_string(),
+        );
+        match done {
             Ok(()) => Ok(()),
             Err(LoginError::Wrong) => {
-                let from = caller.address.map_or_else(
-                    || "an unknown address".to_owned(),
-                    |address| address.to_canonical().to_string(),
-                );
                 log::warn!("a wrong password came from {from}");
                 let address = caller.address.map(|address| address.to_canonical());
                 self.tell(now, Event::LoginFailed { address });
                 Err(problem(401, "wrong-password", "The password is wrong", ""))
             }
-            Err(LoginError::Wait(seconds)) => Err(problem(
-                429,
-                "too-many-logins",
-                "Too many logins have failed",
-                &format!("Wait {seconds} s and try again."),
+            Err(LoginError::CodeWanted) => Err(problem(
+                401,
+                "code-wanted",
+                "A code is wanted as well",
+                "Send the six digits of the second factor in code.",
             )),
+            Err(LoginError::WrongCode) => {
+                log::warn!("a wrong code came from {from}, with the right password");
+                let address = caller.address.map(|address| address.to_canonical());
+                self.tell(now, Event::LoginFailed { address });
+                Err(problem(
+                    401,
+                    "wrong-code",
+                    "The code is wrong, or was used before",
+                    "Take the next one that your phone shows, and look at its clock.",
+                ))
+            }
+            Err(LoginError::Wait(seconds)) => Err(Problem {
+                retry_after_s: Some(seconds),
+                ..problem(
+                    429,
+                    "too-many-logins",
+                    "Too many logins have failed",
+                    &format!("Wait {seconds} s and try again."),
+                )
+            }),
             Err(LoginError::Unclaimed) => Err(unclaimed()),
         }
+    }
+
+    /// `auth.refresh`: the session goes on under another secret.
+    pub(super) fn auth_refresh(&mut self, now: Now, caller: &Caller) -> Outcome {
+        let key = caller.token.as_deref().and_then(auth::key_of);
+        let renewed = key.and_then(|key| {
+            let renewed = self.auth.renew_session(now, &key, self.rng.as_mut());
+            renewed.map(|(token, row)| (key, token, row))
+        });
+        let Some((old, token, row)) = renewed else {
+            // Root of the box, by the control socket.
+            return Outcome::Now(Err(problem(
+                409,
+                "no-session",
+                "There is no session to go on with",
+                "The command line on the box needs none.",
+            )));
+        };
+        // One that is not stored ends with the process, as when a session begins.
+        self.stored("renewing a session", |store| {
+            store.replace_session(&old, &row)
+        });
+        let answer = SessionRefreshed {
+            ends_unix_s: row.created_unix_s.saturating_add(SESSION_S_MAX),
+            idle_ends_unix_s: row.used_unix_s.saturating_add(SESSION_IDLE.as_secs()),
+        };
+        Outcome::Session(to_value(&answer), token)
+    }
+
+    /// `auth.rotate-key`: a person says which token; a program may change its own alone.
+    pub(super) fn rotate_key(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        params: &RotateKeyParams,
+    ) -> Result<TokenCreated, Problem> {
+        let own = match caller.origin {
+            Origin::Local => None,
+            Origin::Web => caller.token.as_deref().and_then(|t| self.auth.token_of(t)),
+        };
+        let id = match (own, params.id) {
+            (Some(own), Some(id)) if own != id => {
+                return Err(problem(
+                    403,
+                    "not-its-own",
+                    "A token may change its own secret alone",
+                    "Leave id out, or log in.",
+                ));
+            }
+            (Some(own), _) => own,
+            (None, Some(id)) => id,
+            (None, None) => {
+                return Err(bad_field(
+                    "id",
+                    "it is missing",
+                    "say which token; lintel auth tokens lists them",
+                ));
+            }
+        };
+        let live = |row: &&TokenRow| row.id == id && row.expires_unix_s > now.unix_s;
+        let Some(row) = self.auth.tokens().iter().find(live) else {
+            let detail = "lintel auth tokens lists them.";
+            return Err(problem(
+                404,
+                "no-such-token",
+                "There is no such token, or it is over",
+                detail,
+            ));
+        };
+        let expires_unix_s = row.expires_unix_s;
+        let (token, token_sha256) = auth::new_token(self.rng.as_mut());
+        self.stored("changing a token's secret", |store| {
+            store.set_token_secret(id, &token_sha256)
+        })
+        .ok_or_else(cannot_store)?;
+        self.auth.token_rotated(id, token_sha256);
+        Ok(TokenCreated {
+            id,
+            expires_unix_s,
+            token,
+        })
+    }
+
+    /// `auth.totp`.
+    pub(super) fn totp_call(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        params: &TotpParams,
+    ) -> Result<TotpState, Problem> {
+        if self.facts.data != DataState::Good {
+            return Err(data_failed());
+        }
+        let plain = |state: &str| TotpState {
+            state: state.to_owned(),
+            secret: None,
+            uri: None,
+        };
+        if let (Some(code), false) = (&params.code, params.off) {
+            let Some(mut begun) = self.auth.totp_begun().clone() else {
+                return Err(problem(
+                    409,
+                    "not-begun",
+                    "No second factor was begun",
+                    "Call it with the password first, and give its secret to your phone.",
+                ));
+            };
+            if !begun.take(now.unix_s, code) {
+                let hint = "take what your phone shows now, and look at its clock and the box's";
+                return Err(bad_field("code", "it is not the one of this time", hint));
+            }
+            self.stored("storing the second factor", |store| {
+                store.set_totp(Some(&begun.to_stored()))
+            })
+            .ok_or_else(cannot_store)?;
+            *self.auth.totp() = Some(begun);
+            *self.auth.totp_begun() = None;
+            log::info!("a login takes a second factor from now on");
+            return Ok(plain("on"));
+        }
+        if caller.origin != Origin::Local {
+            if !self.auth.is_claimed() {
+                return Err(unclaimed());
+            }
+            let current = params.current.as_deref().unwrap_or_default();
+            // A session is no stranger: what is wrong is the field.
+            self.check_password(now, caller, current).map_err(|wrong| {
+                let hint = "write the password that counts now";
+                match wrong.status {
+                    401 => bad_field("current", "it is not the password", hint),
+                    _ => wrong,
+                }
+            })?;
+        }
+        if params.off {
+            self.forget_totp().ok_or_else(cannot_store)?;
+            return Ok(plain("off"));
+        }
+        if self.auth.wants_code() {
+            return Err(problem(
+                409,
+                "already-on",
+                "A second factor is on already",
+                "Take it away first.",
+            ));
+        }
+        let begun = Totp::new(self.rng.as_mut());
+        let state = TotpState {
+            state: "begun".to_owned(),
+            secret: Some(begun.secret().to_owned()),
+            uri: Some(begun.uri(self.active.config.system.hostname.as_str())),
+        };
+        *self.auth.totp_begun() = Some(begun);
+        Ok(state)
+    }
+
+    /// A login takes the password alone from now on; `None` when that could not be stored.
+    pub(super) fn forget_totp(&mut self) -> Option<()> {
+        if self.auth.wants_code() {
+            self.stored("taking the second factor away", |store| {
+                store.set_totp(None)
+            })?;
+            log::info!("a login takes the password alone from now on");
+        }
+        *self.auth.totp() = None;
+        *self.auth.totp_begun() = None;
+        Some(())
+    }
+
+    fn store_totp(&mut self) {
+        if let Some(text) = self.auth.totp().as_ref().map(Totp::to_stored) {
+            self.stored("noting a used code", |store| store.set_totp(Some(&text)));
+        }
+    }
+
+    /// `auth.users.list`: one account, so far.
+    pub(super) fn user_list(&self, params: &PageParams) -> Result<Page<UserInfo>, Problem> {
+        if params.cursor.is_some() {
+            return Err(bad_cursor());
+        }
+        Ok(Page {
+            items: vec![UserInfo {
+                name: "owner".to_owned(),
+                role: "admin".to_owned(),
+                claimed: self.auth.is_claimed(),
+                totp: self.auth.wants_code(),
+            }],
+            next: None,
+        })
     }
 
     pub(super) fn session_list(
@@ -291,6 +515,7 @@ impl Core {
     /// What was noted of people since the start follows a leap of the clock.
     pub(super) fn people_leap(&mut self, from_s: u64, to_s: u64, by_s: i64) {
         let (sessions, tokens) = self.auth.leap(from_s, to_s, by_s);
+        self.store_totp();
         for row in sessions {
             self.stored("moving a session's times", |store| store.put_session(&row));
         }
@@ -338,6 +563,14 @@ fn unclaimed() -> Problem {
         "No password is set yet",
         "Set one first, from the household's network.",
     )
+}
+
+/// One that is too long is wrong, and costs its sender as much as any other.
+fn bounded(password: &str) -> &str {
+    match password.len() {
+        0..=PASSWORD_BYTES_MAX => password,
+        _ => "",
+    }
 }
 
 fn fits(password: &str) -> Result<(), Problem> {

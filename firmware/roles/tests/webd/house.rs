@@ -318,6 +318,7 @@ fn answer(knowledge: &mut Knowledge, call: Call) -> Option<Reply> {
     };
     let result = match call.method.as_str() {
         "auth.status" => Ok(json!(AuthStatus {
+            totp: false,
             claimed: knowledge.password.is_some(),
             logged_in,
             may_claim: knowledge.password.is_none() && !failed,

@@ -25,7 +25,7 @@ fn params(method: &Method) -> Value {
     match method.id {
         MethodId::ServicesRestart | MethodId::LogsServices => json!({"name": "dnsd"}),
         MethodId::AuthTokensCreate => json!({"name": "walk", "scope": "read"}),
-        MethodId::AuthTokensDelete => json!({"id": 999}),
+        MethodId::AuthTokensDelete | MethodId::AuthRotateKey => json!({"id": 999}),
         MethodId::AuthSessionsEnd => json!({"id": "nobody"}),
         MethodId::DhcpLeasesDelete => json!({"ip": "192.168.1.9"}),
         MethodId::SystemDataReset => json!({"confirm": "no"}),
@@ -87,7 +87,7 @@ fn each_method_that_changes_something_leaves_a_line_and_no_other_does() {
     for method in METHODS {
         let session = match method.id {
             // A session of its own, since it ends with the call.
-            MethodId::AuthLogout | MethodId::AuthPasswordChange => {
+            MethodId::AuthLogout | MethodId::AuthPasswordChange | MethodId::AuthRefresh => {
                 let login = bench.web("auth.login", json!({"password": PASSWORD}), None);
                 login.set_session.unwrap()
             }
@@ -281,4 +281,57 @@ fn a_thousand_wrong_passwords_cost_their_source_alone() {
     bench.pass_ms(60_000);
     let id = bench.send(Via::Web, "auth.login", right, from(66));
     assert_eq!(kind(bench.reply(id)), "ok");
+}
+
+#[test]
+fn a_refreshed_session_keeps_its_end_and_the_store_knows_it() {
+    let (mut bench, session) = claimed();
+    let before = bench.core.store.sessions().unwrap();
+    bench.pass_ms(5_000);
+    let reply = bench.web("auth.refresh", json!({}), Some(&session));
+    let next = reply.set_session.clone().unwrap();
+    assert_eq!(kind(&reply), "ok");
+    let gone = bench.web("status", json!({}), Some(&session));
+    assert_eq!(kind(&gone), "not-logged-in");
+    assert_eq!(kind(&bench.web("status", json!({}), Some(&next))), "ok");
+    let after = bench.core.store.sessions().unwrap();
+    assert_eq!(after.len(), 1);
+    assert_ne!(after[0].token_sha256, before[0].token_sha256);
+    assert_eq!(after[0].created_unix_s, before[0].created_unix_s);
+    assert!(after[0].used_unix_s > before[0].used_unix_s);
+    let root = bench.local("auth.refresh", json!({})).unwrap_err();
+    assert_eq!(root.kind, "no-session");
+}
+
+#[test]
+fn a_factor_outlives_a_start_and_a_wrong_code_slows_down() {
+    let (mut bench, session) = claimed();
+    let begun = bench.web("auth.totp", json!({"current": PASSWORD}), Some(&session));
+    assert_eq!(begun.result.unwrap()["state"], "begun");
+    assert_eq!(bench.core.store.totp().unwrap(), None, "not before a code");
+    let code = bench.core.auth.totp_begun().as_ref().unwrap().code(UNIX_S);
+    let confirmed = bench.local("auth.totp", json!({ "code": code })).unwrap();
+    assert_eq!(confirmed["state"], "on");
+    let stored = bench.core.store.totp().unwrap().unwrap();
+    let twice = bench.web("auth.totp", json!({"current": PASSWORD}), Some(&session));
+    assert_eq!(kind(&twice), "already-on");
+    let mut kinds = Vec::new();
+    for _ in 0..6 {
+        let params = json!({"password": PASSWORD, "code": "000000"});
+        kinds.push(kind(&bench.web("auth.login", params, None)).to_owned());
+    }
+    assert_eq!(kinds.last().map(String::as_str), Some("too-many-logins"));
+    assert_eq!(kinds[0], "wrong-code");
+    // With the password alone nobody learns more than that a code is wanted.
+    bench.pass_ms(120_000);
+    let alone = bench.web("auth.login", json!({"password": PASSWORD}), None);
+    assert_eq!(kind(&alone), "code-wanted");
+    assert!(alone.set_session.is_none());
+    let used = crate::controld::totp::Totp::from_stored(&stored).unwrap();
+    assert_eq!(used, bench.core.auth.totp().clone().unwrap());
+    let off = json!({"current": PASSWORD, "off": true});
+    assert_eq!(kind(&bench.web("auth.totp", off, Some(&session))), "ok");
+    assert_eq!(bench.core.store.totp().unwrap(), None);
+    let login = bench.web("auth.login", json!({"password": PASSWORD}), None);
+    assert_eq!(kind(&login), "ok");
 }

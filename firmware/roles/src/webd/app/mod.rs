@@ -32,6 +32,9 @@ const COOKIE: &str = "lintel_session";
 /// the wire can set.
 const SECURE_COOKIE: &str = "__Host-lintel_session";
 
+/// When to try again where nobody knows better, seconds: a role is back by then.
+const RETRY_AFTER_S: u64 = 3;
+
 /// The application.
 pub(crate) struct App {
     control: Box<dyn Control>,
@@ -201,6 +204,12 @@ fn take(request: &mut tiny_http::Request) -> io::Result<Asked> {
     Ok(asked)
 }
 
+/// When the client may try again (RFC 9110 section 10.2.3).
+fn retry_after(problem: &Problem) -> (&'static str, String) {
+    let seconds = problem.retry_after_s.unwrap_or(RETRY_AFTER_S);
+    ("retry-after", seconds.to_string())
+}
+
 /// A problem document (RFC 9457).
 fn problem_answer(problem: &Problem) -> Answer {
     let mut fields = vec![
@@ -208,7 +217,7 @@ fn problem_answer(problem: &Problem) -> Answer {
         ("cache-control", "no-store".to_owned()),
     ];
     match (problem.status, problem.errors.as_slice()) {
-        (503, _) => fields.push(("retry-after", "3".to_owned())),
+        (429 | 503, _) => fields.push(retry_after(problem)),
         // RFC 9110 section 15.5.6 wants the list.
         (405, [method]) => fields.push(("allow", method.hint.clone())),
         _ => {}
@@ -226,6 +235,7 @@ fn problem(status: u16, kind: &str, title: &str, detail: &str) -> Problem {
         kind: kind.to_owned(),
         title: title.to_owned(),
         detail: detail.to_owned(),
+        retry_after_s: None,
         errors: Vec::new(),
     }
 }

@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 
 use super::view::StatusView;
 use super::view::plan::{PendingView, taken_back};
-use super::{App, Asked, away, guard, problem, problem_answer, session_cookie, urls, wrong_method};
+use super::{
+    App, Asked, away, guard, problem, problem_answer, retry_after, session_cookie, urls,
+    wrong_method,
+};
 use crate::webd::front::answer::Answer;
 
 /// The templates, parsed.
@@ -268,13 +271,18 @@ impl Visit<'_> {
             return Err(Stop::Elsewhere("/setup"));
         }
         let status = error.map_or(200, |error| error.status);
-        let values = context! { error => error.map(sentence) };
-        self.page(status, "login.html", &auth, values)
+        let values = context! { error => error.map(sentence), totp => auth.totp };
+        let mut answer = self.page(status, "login.html", &auth, values)?;
+        if let Some(problem) = error.filter(|problem| problem.status == 429) {
+            answer.fields.push(retry_after(problem));
+        }
+        Ok(answer)
     }
 
     fn login(&self, form: &Form) -> Done {
         let password = field(form, "password");
-        match self.call("auth.login", json!({ "password": password }))? {
+        let code = Some(field(form, "code")).filter(|code| !code.is_empty());
+        match self.call("auth.login", json!({ "password": password, "code": code }))? {
             Ok(reply) => Ok(self.enter(reply)),
             Err(problem) => self.login_form(Some(&problem)),
         }
