@@ -3,9 +3,11 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "tests do IO"
 )]
 
+use std::process::Command;
 use std::time::Duration;
 
 use netns_tests::client::DhcpClient;
@@ -98,4 +100,63 @@ fn the_command_line_on_the_box_hears_what_happens() {
             .count(),
         1
     );
+}
+
+/// curl fetches, with a token that may only look; promtool judges, where it is installed.
+#[test]
+fn prometheus_reads_the_metrics() {
+    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
+    let router = &street.router;
+    let host = &street.hosts[0];
+    let _client = host.dhcp(DhcpClient::Udhcpc, "annes-laptop");
+    host.lease(PATIENCE);
+    let made = router.cli_json(&["auth", "tokens", "create", "prometheus", "read"]);
+    let bearer = format!("Authorization: Bearer {}", made["token"].as_str().unwrap());
+    let url = "http://192.168.1.1/metrics";
+    let refused = host
+        .ns
+        .ok(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url]);
+    assert_eq!(refused, "401");
+    let head = host.ns.ok([
+        "curl",
+        "-s",
+        "-D",
+        "-",
+        "-o",
+        "/dev/null",
+        "-H",
+        &bearer,
+        url,
+    ]);
+    assert!(head.contains("text/plain; version=0.0.4"), "{head}");
+    let text = host.ns.ok(["curl", "-s", "-f", "-H", &bearer, url]);
+    for sample in [
+        "lintel_wan_online 1",
+        "lintel_leases_active 1",
+        "lintel_role_up{role=\"netd\"} 1",
+        "lintel_memory_bytes{kind=\"total\"} ",
+    ] {
+        assert!(text.contains(sample), "{sample} is not in\n{text}");
+    }
+    assert!(!text.contains("annes-laptop"), "{text}");
+    let dir = Workdir::new("metrics");
+    let file = dir.write("metrics.txt", &text);
+    let judge = format!("promtool check metrics < {}", file.display());
+    match Command::new("sh").args(["-c", &judge]).output() {
+        Ok(judged) if judged.status.code() == Some(127) => {
+            println!("SKIPPED the judge of prometheus_reads_the_metrics: promtool is not there");
+        }
+        judged => {
+            let judged = judged.unwrap();
+            let said = String::from_utf8_lossy(&judged.stderr).into_owned();
+            assert!(judged.status.success(), "{said}");
+            println!("promtool has read {} lines", text.lines().count());
+        }
+    }
+    // The same for people, and on the box.
+    let stats = router.cli_json(&["system", "stats"]);
+    assert!(stats["cpu"]["cores"].as_u64() > Some(0), "{stats}");
+    assert!(stats["disk"]["total_bytes"].as_u64() > Some(0), "{stats}");
+    assert_eq!(stats["roles"].as_array().unwrap().len(), 7, "{stats}");
+    assert!(stats["roles"][0]["cpu_ms"].is_u64(), "{stats}");
 }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use lintel_api::{Access, METHODS, Method, MethodId, Place, Scope, Verb};
+use lintel_api::{Access, Content, METHODS, Method, MethodId, Place, Scope, Verb};
 use netns_tests::client::DhcpClient;
 use netns_tests::isp::DhcpServer;
 use netns_tests::street::{CONFIG, Street};
@@ -89,10 +89,13 @@ impl Home {
         args.push(&url);
         let text = self.street.hosts[0].ns.ok(args);
         let (body, status) = text.rsplit_once('\n').unwrap();
-        let body: Value = serde_json::from_str(body).unwrap_or_else(|error| {
-            panic!("{verb} {path}: {error}: {body}");
-        });
         let status = status.parse().unwrap();
+        let body = match (method.content(), status) {
+            (Content::Text, 200) => Value::from(body),
+            _ => serde_json::from_str(body).unwrap_or_else(|error| {
+                panic!("{verb} {path}: {error}: {body}");
+            }),
+        };
         let kind = if status == 200 {
             "ok"
         } else {

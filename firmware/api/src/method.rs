@@ -12,6 +12,8 @@ pub enum MethodId {
     Health,
     Status,
     SystemInfo,
+    SystemStats,
+    Metrics,
     SystemReboot,
     SystemPoweroff,
     SystemDataReset,
@@ -221,6 +223,25 @@ pub enum Place {
     Header,
 }
 
+/// What an answer over HTTP is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// The result as it is.
+    Json,
+    /// The result is a text, and the answer that text (Prometheus' format 0.0.4).
+    Text,
+}
+
+impl Content {
+    /// Its media type.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
 /// What a verb and a path lead to.
 #[derive(Debug)]
 pub enum Lookup<'p> {
@@ -290,6 +311,14 @@ impl Method {
             all.insert(507);
         }
         all
+    }
+
+    /// What its answer over HTTP is.
+    pub const fn content(&self) -> Content {
+        match self.id {
+            MethodId::Metrics => Content::Text,
+            _ => Content::Json,
+        }
     }
 
     /// The path's parameters when `path` is this method's. A segment that stands for a

@@ -4,6 +4,7 @@
 //! `_kib` kibibytes. A field that is absent was not known or not given.
 
 mod bus;
+mod stats;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use bus::{BusStatus, Event, EventEntry, EventsParams, TOPICS};
+pub use stats::{CpuStats, DiskStats, MemoryStats, RoleStats, SystemStats, Temperature};
 
 /// Entries of a list unless the caller says otherwise.
 pub const PAGE_ENTRIES_DEFAULT: u32 = 100;

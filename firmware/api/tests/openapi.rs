@@ -62,6 +62,8 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         MethodId::Health => ask::<Health>(of),
         MethodId::Status => ask::<Status>(of),
         MethodId::SystemInfo => ask::<SystemInfo>(of),
+        MethodId::SystemStats => ask::<SystemStats>(of),
+        MethodId::Metrics => ask::<String>(of),
         MethodId::SystemReboot
         | MethodId::SystemPoweroff
         | MethodId::SystemDataReset
@@ -198,10 +200,11 @@ fn operation(method: &Method, schemas: &mut SchemaGenerator) -> Value {
 }
 
 fn success(method: &Method, schemas: &mut SchemaGenerator) -> Value {
-    let mut success = json!({
-        "description": "Done",
-        "content": { "application/json": { "schema": result(method.id, schemas) } },
-    });
+    let mut success = json!({ "description": "Done" });
+    let schema = json!({ "schema": result(method.id, schemas) });
+    // The name of a media type stands without its parameters, so that every one of them fits.
+    let media_type = method.content().media_type().split(';').next().unwrap();
+    success["content"] = json!({ media_type: schema });
     let session = [
         MethodId::AuthPasswordChange,
         MethodId::AuthRefresh,

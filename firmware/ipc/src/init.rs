@@ -197,6 +197,9 @@ pub struct ServiceStatus {
     pub restarts: u32,
     /// Proportional set size, kibibytes, while it runs.
     pub pss_kib: Option<u64>,
+    /// Time of the processor that it has had, milliseconds, while it runs.
+    #[serde(default)]
+    pub cpu_ms: Option<u64>,
     /// How it last ended, in words.
     pub last_exit: Option<String>,
 }

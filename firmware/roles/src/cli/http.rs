@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lintel_api::{Method, Param, Place, Verb};
+use lintel_api::{Content, Method, Param, Place, Verb};
 use lintel_ipc::call::Problem;
 use lintel_ipc::webd::Happened;
 use ring::digest;
@@ -145,7 +145,10 @@ impl Host {
                 reason,
             })?;
         if status == 200 {
-            return Ok(Ok(serde_json::from_slice(&body)?));
+            return Ok(Ok(match method.content() {
+                Content::Json => serde_json::from_slice(&body)?,
+                Content::Text => Value::String(String::from_utf8_lossy(&body).into_owned()),
+            }));
         }
         match serde_json::from_slice::<Problem>(&body) {
             Ok(mut problem) => {

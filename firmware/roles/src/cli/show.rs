@@ -31,6 +31,8 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         MethodId::Status => status(&typed(value)?),
         MethodId::SystemInfo => system(&typed(value)?),
         MethodId::ServicesStatus => services(&typed::<Vec<Service>>(value)?),
+        MethodId::SystemStats => upkeep::stats(&typed(value)?),
+        MethodId::Metrics => typed::<String>(value)?,
         MethodId::ServicesBusStatus => upkeep::bus(&typed(value)?),
         MethodId::ServicesBusEvents => upkeep::events(&typed(value)?),
         MethodId::NetworkInfo => {

@@ -1,9 +1,9 @@
-//! Answers about the box itself for people: its bus of events.
+//! Answers about the box itself for people: its bus of events, what it takes.
 
-use lintel_api::types::{BusStatus, Event, EventEntry, Page};
+use lintel_api::types::{BusStatus, Event, EventEntry, Page, SystemStats};
 use serde_json::Value;
 
-use super::text::{clean, date, more, row, table};
+use super::text::{clean, dash, date, more, optional, row, span, table};
 
 pub(super) fn bus(bus: &BusStatus) -> String {
     let ids = match (bus.oldest, bus.newest) {
@@ -26,6 +26,55 @@ pub(super) fn bus(bus: &BusStatus) -> String {
         text.push_str(&format!("{:<9} {events}\n", clean(topic)));
     }
     text
+}
+
+pub(super) fn stats(stats: &SystemStats) -> String {
+    let mut text = format!("up        {}\n", span(stats.uptime_s));
+    if let Some(cpu) = &stats.cpu {
+        let cores = cpu.cores;
+        text.push_str(&format!(
+            "processor {} % busy, {cores} cores\n",
+            cpu.busy_percent
+        ));
+    }
+    if let Some([one, five, fifteen]) = stats.load {
+        text.push_str(&format!("load      {one} {five} {fifteen}\n"));
+    }
+    if let Some(memory) = &stats.memory {
+        let (total, available) = (memory.total_kib >> 10, memory.available_kib >> 10);
+        let slab = memory.slab_kib >> 10;
+        text.push_str(&format!(
+            "memory    {available} of {total} MiB available, {slab} MiB the kernel's\n"
+        ));
+    }
+    if let Some(disk) = &stats.disk {
+        let (total, available) = (disk.total_bytes >> 20, disk.available_bytes >> 20);
+        text.push_str(&format!("storage   {available} of {total} MiB available\n"));
+    }
+    for sensor in &stats.temperatures {
+        let name = clean(&sensor.name);
+        text.push_str(&format!("warmth    {:.1} °C ({name})\n", sensor.celsius));
+    }
+    let mut rows = vec![row([
+        "ROLE",
+        "STATE",
+        "CPU S",
+        "MEMORY KIB",
+        "OF",
+        "RESTARTS",
+    ])];
+    for role in &stats.roles {
+        let seconds = role.cpu_ms.map(|ms| format!("{:.1}", ms as f64 / 1000.0));
+        rows.push(row([
+            role.name.as_str(),
+            &clean(&role.state),
+            &seconds.unwrap_or_else(dash),
+            &optional(role.pss_kib),
+            &optional(role.memory_kib_max),
+            &role.restarts.to_string(),
+        ]));
+    }
+    text + &table(&rows)
 }
 
 pub(super) fn events(page: &Page<EventEntry>) -> String {

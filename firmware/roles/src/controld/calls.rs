@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::audit::reason;
 use super::auth::Bearer;
-use super::core::{Core, InitUse, Now, Output, Via, Waiter};
+use super::core::{Core, InitUse, Measure, Now, Output, Via, Waiter};
 
 /// Lines of a log unless the caller says otherwise.
 const LOG_LINES_DEFAULT: u32 = 100;
@@ -94,6 +94,8 @@ impl Core {
             .into(),
             MethodId::Status => self.status_call(now, waiter, memory),
             MethodId::SystemInfo => Ok(self.system_info(now, memory)).into(),
+            MethodId::SystemStats => self.measure_call(now, waiter, Measure::Stats),
+            MethodId::Metrics => self.measure_call(now, waiter, Measure::Metrics),
             MethodId::SystemReboot => self.act(now, waiter, InitRequest::Reboot),
             MethodId::SystemPoweroff => self.act(now, waiter, InitRequest::PowerOff),
             MethodId::SystemDataReset => match read::<ResetParams>(params) {
@@ -334,6 +336,11 @@ impl Core {
         self.later(now, InitRequest::Services, InitUse::Status(waiter, memory))
     }
 
+    fn measure_call(&mut self, now: Now, waiter: Waiter, measure: Measure) -> Outcome {
+        let used = InitUse::Measure(waiter, measure);
+        self.later(now, InitRequest::Services, used)
+    }
+
     fn services_call(&mut self, now: Now, waiter: Waiter) -> Outcome {
         if self.fresh_services(now) {
             return Ok(self.service_list()).into();
@@ -385,6 +392,8 @@ impl Core {
                 let status = self.status(now, memory);
                 self.reply_value(waiter, &status);
             }
+            // Also when init refused: the machine can be measured all the same.
+            (InitUse::Measure(waiter, measure), _) => self.say(Output::Measure { waiter, measure }),
             (InitUse::Services(waiter), InitReply::Services(_)) => {
                 let list = self.service_list();
                 self.reply_value(waiter, &list);

@@ -36,8 +36,10 @@ use lintel_store::{Store, StoreError, TlsRow};
 use super::auth::Auth;
 use super::commits::PendingPreview;
 use super::confirm::Window;
+pub use super::machine::Figures;
 use super::sealing::{SealDone, SealJob, Sealing};
 use super::startup::{self, Active};
+pub use super::stats::Measure;
 
 /// How long a call waits for init.
 pub(super) const INIT_WAIT: Duration = Duration::from_secs(3);
@@ -120,6 +122,15 @@ pub enum Input {
         /// Which.
         connection: u64,
     },
+    /// What the kernel says of the machine.
+    Measured {
+        /// Who asked.
+        waiter: Waiter,
+        /// What for.
+        measure: Measure,
+        /// The figures.
+        figures: Figures,
+    },
     /// So many streams of events are open at webd.
     Streams(u32),
     /// The passphrase's work is done.
@@ -159,6 +170,13 @@ pub enum Output {
         /// The reply.
         reply: Box<Reply>,
     },
+    /// Measure the machine and say [`Input::Measured`].
+    Measure {
+        /// Repeated.
+        waiter: Waiter,
+        /// Repeated.
+        measure: Measure,
+    },
     /// To every connection of the control socket that listens.
     Events(Vec<Happened>),
     /// To a thread that does it and answers with [`Input::Sealed`].
@@ -170,7 +188,7 @@ pub enum Output {
 
 /// Somebody who waits for a reply.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Waiter {
+pub struct Waiter {
     pub(super) via: Via,
     pub(super) id: u64,
 }
@@ -184,6 +202,8 @@ pub(super) enum InitUse {
     Status(Waiter, Option<Memory>),
     /// `logs.services`.
     Logs(Waiter),
+    /// `system.stats` and `metrics`: the machine is measured next.
+    Measure(Waiter, Measure),
     /// Something done; the sentence is for the problem when it is not.
     Act(Waiter),
 }
@@ -255,6 +275,8 @@ pub struct Core {
     pub(super) dns_due: Option<Instant>,
     pub(super) dns_last: Option<Instant>,
     pub(super) services: Option<(Instant, Vec<ServiceStatus>)>,
+    /// The processor when it was last measured.
+    pub(super) cpu_before: Option<lintel_api::types::CpuStats>,
     /// Of each role as it was told: its state, and how often it started anew.
     pub(super) lives: Vec<(RoleName, ServiceState, u32)>,
     pub(super) init_uses: HashMap<u64, (InitUse, Instant)>,
@@ -373,6 +395,7 @@ impl Core {
             dns_due: None,
             dns_last: None,
             services: None,
+            cpu_before: None,
             lives: Vec::new(),
             lease_end_at: Some(now.mono),
             leases_told_until: now.unix_s,
@@ -427,6 +450,11 @@ impl Core {
                 last,
             } => self.watch(connection, id, last),
             Input::Unwatch { connection } => self.unwatch(connection),
+            Input::Measured {
+                waiter,
+                measure,
+                figures,
+            } => self.measured(now, waiter, measure, figures),
             Input::Streams(streams) => self.streams(streams),
             Input::Sealed(done) => self.sealed(now, done),
             Input::Data(state) => self.data(now, state),

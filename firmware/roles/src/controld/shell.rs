@@ -30,6 +30,7 @@ use serde_json::Value;
 
 use super::control::{CONNECTION_TOKENS, Control, WATCH};
 use super::core::{Core, Input, Now, Output, Via};
+use super::machine::Machine;
 use super::sealing::{SealDone, SealJob};
 
 const NETD: Token = 1;
@@ -74,6 +75,7 @@ pub fn main(mut ctx: RoleContext) -> Result<(), RoleError> {
     lintel_rt::sandbox::enter(&ctx)?;
     ctx.ready()?;
     let shell = Shell {
+        machine: Machine::new(&ctx.start.data_dir),
         ctx,
         core,
         control,
@@ -101,6 +103,7 @@ struct Shell {
     control: Option<Control>,
     meminfo: Option<File>,
     seal: Seal,
+    machine: Machine,
     sessions: Sessions,
 }
 
@@ -323,6 +326,16 @@ impl Shell {
                         let input = self.called(connection, call);
                         self.core.handle(now(&self.ctx), input);
                     }
+                    None
+                }
+                Output::Measure { waiter, measure } => {
+                    let figures = self.machine.read();
+                    let measured = Input::Measured {
+                        waiter,
+                        measure,
+                        figures,
+                    };
+                    self.core.handle(now(&self.ctx), measured);
                     None
                 }
                 Output::Events(events) => {

@@ -12,6 +12,7 @@ mod once;
 mod people;
 mod random;
 mod snapshots;
+mod stats;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ use lintel_proto::rng::Rng;
 use lintel_store::Store;
 use serde_json::Value;
 
-use super::core::{Core, Input, Now, Output, Via};
+use super::core::{Core, Figures, Input, Now, Output, Via};
 use super::sealing::SealJob;
 
 const UNIX_S: u64 = 1_700_000_000;
@@ -110,6 +111,8 @@ struct Bench {
     events: Vec<Happened>,
     /// What watchers at the control socket were told.
     watched: Vec<Happened>,
+    /// What the kernel says of the machine.
+    figures: Figures,
     /// With what webd began.
     history: Vec<Happened>,
     asked: Vec<InitRequest>,
@@ -143,6 +146,7 @@ impl Bench {
             events: Vec::new(),
             watched: Vec::new(),
             history: Vec::new(),
+            figures: Figures::default(),
             asked: Vec::new(),
             restart: false,
             jobs: Vec::new(),
@@ -275,6 +279,15 @@ impl Bench {
                         };
                         self.core.handle(now, Input::Init { id, reply });
                     }
+                }
+                Output::Measure { waiter, measure } => {
+                    let figures = self.figures.clone();
+                    let measured = Input::Measured {
+                        waiter,
+                        measure,
+                        figures,
+                    };
+                    self.core.handle(now, measured);
                 }
                 Output::Restart => self.restart = true,
                 Output::Seal(job) => self.jobs.push(*job),

@@ -284,8 +284,12 @@ impl Router {
                 return;
             }
             Output::Control { reply, .. } => return self.replied(out, &reply),
-            Output::Webd(_) | Output::Timed(_) | Output::Events(_) | Output::Restart => return,
-            Output::Seal(_) => return,
+            Output::Webd(_)
+            | Output::Timed(_)
+            | Output::Measure { .. }
+            | Output::Events(_)
+            | Output::Seal(_)
+            | Output::Restart => return,
         };
         self.tell(out, role, said);
     }

@@ -42,6 +42,7 @@ fn role(name: RoleName, state: ServiceState, restarts: u32, how: Option<&str>) -
         ready_ms: None,
         restarts,
         pss_kib: None,
+        cpu_ms: None,
         last_exit: how.map(str::to_owned),
     }
 }

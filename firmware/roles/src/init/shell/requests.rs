@@ -89,7 +89,7 @@ impl Shell {
         }
     }
 
-    /// Every role; what memory it takes is a look into /proc for each.
+    /// Every role; what it takes is a look into /proc for each.
     pub(super) fn services(&self, memory: bool) -> Vec<ServiceStatus> {
         let now = self.clock.now();
         self.supervisor
@@ -105,6 +105,7 @@ impl Shell {
                     .map(|time| time.as_millis()),
                 restarts: life.restarts(),
                 pss_kib: life.pid().filter(|_| memory).and_then(pss_kib),
+                cpu_ms: life.pid().filter(|_| memory).and_then(cpu_ms),
                 last_exit: life.last_exit.clone(),
             })
             .collect()
@@ -158,6 +159,12 @@ impl Shell {
             self.send(role, &FromInit::Probe, Vec::new());
         }
     }
+}
+
+/// /proc/PID/stat, `utime` and `stime`.
+fn cpu_ms(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    proc_text::cpu_ms(&text)
 }
 
 /// Proportional set size: /proc/PID/smaps_rollup, `Pss:` in kibibytes.

@@ -1,6 +1,6 @@
 //! REST: (verb, path) -> method of `lintel-api`, one object of parameters, one call.
 
-use lintel_api::{Lookup, Method, MethodId, Place};
+use lintel_api::{Content, Lookup, Method, MethodId, Place};
 use lintel_ipc::call::{FieldError, Problem};
 use serde_json::{Map, Value};
 
@@ -53,7 +53,7 @@ fn perform(
     params: Map<String, Value>,
 ) -> Result<Answer, Problem> {
     let mut fields = vec![
-        ("content-type", "application/json".to_owned()),
+        ("content-type", method.content().media_type().to_owned()),
         ("cache-control", "no-store".to_owned()),
     ];
     let body = if method.id == MethodId::Openapi {
@@ -70,7 +70,10 @@ fn perform(
         {
             fields.push(("etag", format!("\"{revision}\"")));
         }
-        value.to_string().into_bytes()
+        match (method.content(), value) {
+            (Content::Text, Value::String(text)) => text.into_bytes(),
+            (_, value) => value.to_string().into_bytes(),
+        }
     };
     Ok(Answer {
         status: 200,

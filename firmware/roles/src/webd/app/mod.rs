@@ -156,7 +156,7 @@ impl App {
 
     /// The answer to a request.
     pub(crate) fn answer(&self, asked: &Asked) -> Answer {
-        if asked.path.starts_with("/api/") {
+        if asked.path.starts_with("/api/") || asked.path == "/metrics" {
             return api::answer(self, asked);
         }
         if let Some(asset) = assets::find(&asked.path) {
