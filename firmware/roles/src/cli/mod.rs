@@ -19,6 +19,7 @@ mod show;
 mod text;
 mod upkeep;
 
+pub(crate) use backups::origin as backup_origin;
 pub(crate) use text::date;
 
 use std::ffi::OsString;

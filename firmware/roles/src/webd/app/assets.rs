@@ -22,10 +22,11 @@ macro_rules! asset {
 }
 
 /// Every file. Pages name them with the version as query, so that an update is seen at once.
-const ASSETS: [Asset; 6] = [
+const ASSETS: [Asset; 7] = [
     asset!("lintel.css", "text/css; charset=utf-8"),
     asset!("live.js", "text/javascript; charset=utf-8"),
     asset!("pending.js", "text/javascript; charset=utf-8"),
+    asset!("backups.js", "text/javascript; charset=utf-8"),
     asset!("editor.js", "text/javascript; charset=utf-8"),
     asset!("moved.js", "text/javascript; charset=utf-8"),
     asset!("icon.svg", "image/svg+xml"),

@@ -1,6 +1,7 @@
 //! Pages: first visit, login, the status page, and the diagnosis that is left when /data has
 //! failed. The pages for what an owner does stand below, by subject.
 
+mod backups;
 mod config;
 mod history;
 mod household;
@@ -38,10 +39,12 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 22] = [
+const TEMPLATES: [(&str, &str); 24] = [
     template!("history.html"),
     template!("diff.html"),
     template!("back.html"),
+    template!("backups.html"),
+    template!("restore.html"),
     template!("devices.html"),
     template!("names.html"),
     template!("services.html"),
@@ -128,6 +131,10 @@ pub(crate) fn answer(app: &App, asked: &Asked) -> Answer {
         ("GET", "/history") => page.history(),
         ("GET", "/history/diff") => page.diff(),
         ("GET", "/history/back") => page.back(),
+        ("GET", "/history/backups") => page.backups(),
+        ("POST", "/history/backups") => page.form().and_then(|form| page.change_backups(&form)),
+        ("GET", "/history/backups/restore") => page.restore(),
+        ("POST", "/history/backups/restore") => page.form().and_then(|form| page.restore_it(&form)),
         ("GET", "/devices") => page.devices(),
         ("POST", "/devices") => page.form().and_then(|form| page.change_devices(&form)),
         ("GET", "/names") => page.names(),
@@ -142,6 +149,9 @@ pub(crate) fn answer(app: &App, asked: &Asked) -> Answer {
         (_, "/" | "/status/fragment" | "/pending" | "/moved") => Err(wrong_method("GET").into()),
         (_, "/history" | "/history/diff" | "/history/back" | "/logs") => {
             Err(wrong_method("GET").into())
+        }
+        (_, "/history/backups" | "/history/backups/restore") => {
+            Err(wrong_method("GET, POST").into())
         }
         (_, "/devices" | "/names" | "/services" | "/people") => {
             Err(wrong_method("GET, POST").into())

@@ -1,5 +1,6 @@
 //! What the status page shows, in words: from the API's types to texts for the templates.
 
+pub(crate) mod backups;
 pub(crate) mod history;
 pub(crate) mod household;
 pub(crate) mod people;

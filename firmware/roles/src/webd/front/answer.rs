@@ -15,9 +15,10 @@ pub struct Answer {
 }
 
 /// Fields of the application's answer that reach the client; the front writes the rest.
-pub const KEPT: [&str; 8] = [
+pub const KEPT: [&str; 9] = [
     "allow",
     "cache-control",
+    "content-disposition",
     "content-type",
     "date",
     "etag",
