@@ -17,6 +17,9 @@ pub enum ToDhcpd {
         spec: DhcpSpec,
         /// Every binding on disk.
         bindings: Vec<Binding>,
+        /// When the box started, Unix seconds, by the clock of their times: the clock may leap
+        /// while the message is on its way.
+        start_unix_s: i64,
     },
     /// The binding with this token is on disk: the ACK may leave.
     Durable {
@@ -45,6 +48,8 @@ pub enum FromDhcpd {
         token: u64,
         /// What to write. `BindingState` tells a release or a decline from a bind.
         binding: Binding,
+        /// When the box started, Unix seconds, by the clock of its times.
+        start_unix_s: i64,
     },
     /// Packets dropped, by reason, since the session began.
     Dropped(Vec<(String, u64)>),

@@ -39,6 +39,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::controld::certificate::ephemeral;
+use crate::dhcpd::convert::Clocks;
 use crate::init::run::{Prepared, RunArgs, RunError, prepare};
 use crate::init::shell::chain;
 use crate::init::{boot_id, exe, version};
@@ -248,7 +249,7 @@ impl Stage {
         let mut tokens = Vec::new();
         let mut bindings = Vec::new();
         for message in messages {
-            if let FromDhcpd::Bind { token, binding } = serde_json::from_value(message)? {
+            if let FromDhcpd::Bind { token, binding, .. } = serde_json::from_value(message)? {
                 tokens.push(token);
                 bindings.push(binding);
             }
@@ -354,6 +355,11 @@ fn first_words(
                 Some(store) => store.bindings().map_err(io::Error::other)?,
                 None => Vec::new(),
             },
+            start_unix_s: Clocks {
+                now: Clock.now(),
+                unix_s: Clock.unix_s(),
+            }
+            .start_unix_s(),
         })?,
         RoleName::Dnsd => value(&ToDnsd::Spec(resolved.dns.clone()))?,
         RoleName::Wand => value(&ToWand::Spec {

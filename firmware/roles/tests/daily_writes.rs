@@ -392,7 +392,11 @@ impl<'a> House<'a> {
             },
             state,
         };
-        self.input(Input::Dhcpd(vec![FromDhcpd::Bind { token: 1, binding }]));
+        self.input(Input::Dhcpd(vec![FromDhcpd::Bind {
+            token: 1,
+            binding,
+            start_unix_s: UNIX_S as i64,
+        }]));
     }
 
     fn call(&mut self, method: &str, params: serde_json::Value) {

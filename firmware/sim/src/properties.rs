@@ -244,8 +244,7 @@ impl Ledger {
     pub fn clock_stepped(&mut self, now: Instant, boot: Option<Instant>) {
         self.clock_stepped = Some(now);
         for promise in self.promises.values_mut() {
-            let follows =
-                boot.is_some_and(|boot| promise.made > boot) && promise.made + UNDER_WAY < now;
+            let follows = boot.is_some_and(|boot| promise.made > boot);
             promise.excused |= !follows;
         }
     }

@@ -286,6 +286,11 @@ impl House {
             self.token += 1;
             let last = any::<u8>(u);
             messages.push(FromDhcpd::Bind {
+                // Its clock, or that of before a leap.
+                start_unix_s: match once_in(u, 6) {
+                    true => any(u),
+                    false => self.unix_s as i64 - self.mono.as_secs() as i64,
+                },
                 token: self.token,
                 binding: Binding {
                     address: if once_in(u, 6) {

@@ -93,6 +93,7 @@ pub fn message_octets(u: &mut Unstructured<'_>) -> Vec<u8> {
                 _ => serde_json::to_vec(&ToDhcpd::Snapshot {
                     spec: resolved.dhcp,
                     bindings: Vec::new(),
+                    start_unix_s: any(u),
                 }),
             }
         }

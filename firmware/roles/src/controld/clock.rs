@@ -73,12 +73,7 @@ impl Core {
             .bindings
             .iter()
             .filter(|(_, binding)| since_start(binding.bound_unix_s))
-            .map(|(address, binding)| {
-                let mut binding = binding.clone();
-                binding.bound_unix_s = binding.bound_unix_s.saturating_add_signed(by_s);
-                binding.expires_unix_s = binding.expires_unix_s.saturating_add_signed(by_s);
-                (*address, binding)
-            })
+            .map(|(address, binding)| (*address, moved(binding.clone(), by_s)))
             .collect();
         log::info!(
             "the clock leapt by {by_s} s; {} leases follow it",
@@ -109,6 +104,16 @@ impl Core {
         }
         let unsigned = |at_s: i64| u64::try_from(at_s).unwrap_or(0);
         self.people_leap(unsigned(noted_s), unsigned(noted_until_s), by_s);
+    }
+
+    /// A binding that was written by the clock of a box that started then, by ours.
+    pub(super) fn by_our_clock(&self, binding: Binding, start_unix_s: i64) -> Binding {
+        let by_s = self.clock.start_s.saturating_sub(start_unix_s);
+        // Both read it apart, to the second.
+        match by_s.unsigned_abs() < LEAP_S_MIN {
+            true => binding,
+            false => moved(binding, by_s),
+        }
     }
 
     pub(super) fn timed(&mut self, now: Now, message: FromTimed) {
@@ -193,8 +198,15 @@ impl Core {
     }
 }
 
+/// A binding whose times leap.
+fn moved(mut binding: Binding, by_s: i64) -> Binding {
+    binding.bound_unix_s = binding.bound_unix_s.saturating_add_signed(by_s);
+    binding.expires_unix_s = binding.expires_unix_s.saturating_add_signed(by_s);
+    binding
+}
+
 /// When the box started, by the clock as it shows now.
-fn start_s(now: Now) -> i64 {
+pub(super) fn start_s(now: Now) -> i64 {
     signed(now.unix_s).saturating_sub(signed(now.mono.as_secs()))
 }
 

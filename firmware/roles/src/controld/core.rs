@@ -384,7 +384,7 @@ impl Core {
             told: BTreeSet::new(),
             looked: false,
             held: BTreeMap::new(),
-            bindings: kept.bindings.into_iter().map(|b| (b.address, b)).collect(),
+            bindings: super::leases::from_disk(kept.bindings, now),
             stored_lease: wan_lease,
             wan_state: None,
             wan_dropped: Vec::new(),

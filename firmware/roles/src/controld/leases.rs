@@ -27,6 +27,10 @@ const HELD_ANEW_MAX: usize = 256;
 /// apart, and a shorter lease time may just have been configured.
 const EXPIRY_SLACK_S: u64 = 24 * 3600;
 
+/// A binding may seem to begin this much later than now, seconds: dhcpd puts one a second behind
+/// the one before.
+const AHEAD_S_MAX: u64 = 60;
+
 /// Whether the lease is not over.
 pub(super) fn is_running(lease: &WanLease, unix_s: u64) -> bool {
     lease.lease_s == u32::MAX || end_of(lease) > unix_s
@@ -39,6 +43,26 @@ fn end_of(lease: &WanLease) -> u64 {
 /// Whether an address is in use by the client it was given to.
 pub(super) fn is_live(binding: &Binding, unix_s: u64) -> bool {
     binding.state == BindingState::Bound && binding.expires_unix_s > unix_s
+}
+
+/// What is on disk, by address. A binding of the future was noted by a clock that was ahead: by
+/// its word it might last for years, so it lasts as long as it was to last, from now on. It
+/// stays older than any that was given since the box started.
+pub(super) fn from_disk(bindings: Vec<Binding>, now: Now) -> BTreeMap<Ipv4Addr, Binding> {
+    let before_start_s = now.unix_s.saturating_sub(now.mono.as_secs() + 1);
+    let in_time = |binding: Binding| {
+        if binding.bound_unix_s <= now.unix_s.saturating_add(AHEAD_S_MAX) {
+            return binding;
+        }
+        let lasts_s = binding.expires_unix_s.saturating_sub(binding.bound_unix_s);
+        Binding {
+            bound_unix_s: before_start_s,
+            expires_unix_s: now.unix_s.saturating_add(lasts_s),
+            ..binding
+        }
+    };
+    let by_address = |binding: Binding| (binding.address, in_time(binding));
+    bindings.into_iter().map(by_address).collect()
 }
 
 /// Until when a binding is written to last, Unix seconds.
@@ -56,13 +80,20 @@ impl Core {
         let mut binds: Vec<(u64, Binding)> = Vec::new();
         for message in messages {
             match message {
-                FromDhcpd::Bind { token, binding } => match self.believable(now, binding) {
-                    Some(binding) => binds.push((token, binding)),
-                    None => {
-                        log::warn!("dhcpd wants to bind what it does not serve; refused");
-                        self.say(Output::Dhcpd(ToDhcpd::NotDurable { token }));
+                FromDhcpd::Bind {
+                    token,
+                    binding,
+                    start_unix_s,
+                } => {
+                    let binding = self.by_our_clock(binding, start_unix_s);
+                    match self.believable(now, binding) {
+                        Some(binding) => binds.push((token, binding)),
+                        None => {
+                            log::warn!("dhcpd wants to bind what it does not serve; refused");
+                            self.say(Output::Dhcpd(ToDhcpd::NotDurable { token }));
+                        }
                     }
-                },
+                }
                 FromDhcpd::Dropped(dropped) => self.dhcp_dropped = bounded_drops(dropped),
             }
         }

@@ -49,7 +49,12 @@ impl Core {
             RoleName::Dhcpd => {
                 let spec = self.resolved.dhcp.clone();
                 let bindings = self.bindings.values().cloned().collect();
-                self.say(Output::Dhcpd(ToDhcpd::Snapshot { spec, bindings }));
+                let start_unix_s = super::clock::start_s(now);
+                self.say(Output::Dhcpd(ToDhcpd::Snapshot {
+                    spec,
+                    bindings,
+                    start_unix_s,
+                }));
             }
             RoleName::Dnsd => {
                 self.dns_sent = None;

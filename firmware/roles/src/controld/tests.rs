@@ -43,6 +43,8 @@ use super::core::{Core, Figures, Input, Now, Output, Via};
 use super::sealing::SealJob;
 
 const UNIX_S: u64 = 1_700_000_000;
+/// When the box started, by that clock.
+const START_UNIX_S: i64 = 1_700_000_000 - 10;
 
 /// Not random at all, but never the same eight octets twice.
 #[derive(Debug, Default)]
@@ -122,18 +124,26 @@ struct Bench {
     next_call: u64,
 }
 
+fn now(ms: u64, leap_s: i64) -> Now {
+    Now {
+        mono: Instant::from_millis(ms),
+        unix_s: (UNIX_S + (ms - 10_000) / 1000).saturating_add_signed(leap_s),
+    }
+}
+
 impl Bench {
     fn new(start: Start, store: Store) -> Self {
-        let now = Now {
-            mono: Instant::from_secs(10),
-            unix_s: UNIX_S,
-        };
+        Self::at(10_000, 0, start, store)
+    }
+
+    /// A controld that starts this long after the box, by a clock that is wrong by `leap_s`.
+    fn at(ms: u64, leap_s: i64, start: Start, store: Store) -> Self {
         let rng = Box::new(CountingRng::default());
         Self {
-            core: Core::new(now, start, Ok(store), rng).unwrap(),
+            core: Core::new(now(ms, leap_s), start, Ok(store), rng).unwrap(),
             kernel: bare_kernel(),
-            ms: 10_000,
-            leap_s: 0,
+            ms,
+            leap_s,
             refuse: false,
             init: true,
             plans: 0,
@@ -176,10 +186,7 @@ impl Bench {
     }
 
     fn now(&self) -> Now {
-        Now {
-            mono: Instant::from_millis(self.ms),
-            unix_s: (UNIX_S + (self.ms - 10_000) / 1000).saturating_add_signed(self.leap_s),
-        }
+        now(self.ms, self.leap_s)
     }
 
     fn input(&mut self, input: Input) {

@@ -19,6 +19,19 @@ pub struct Clocks {
 }
 
 impl Clocks {
+    /// A moment by the clock of somebody who tells when, by it, the box started.
+    pub fn since_start(now: Instant, start_unix_s: i64) -> Self {
+        let up_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let unix_s = u64::try_from(start_unix_s.saturating_add(up_s)).unwrap_or(0);
+        Self { now, unix_s }
+    }
+
+    /// When the box started by this clock, Unix seconds.
+    pub fn start_unix_s(self) -> i64 {
+        let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        signed(self.unix_s).saturating_sub(signed(self.now.as_secs()))
+    }
+
     fn instant(self, unix_s: u64) -> Instant {
         let ahead = Duration::from_secs(unix_s.saturating_sub(self.unix_s).min(SECONDS_MAX));
         let behind = Duration::from_secs(self.unix_s.saturating_sub(unix_s).min(SECONDS_MAX));

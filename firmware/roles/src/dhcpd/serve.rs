@@ -166,8 +166,12 @@ impl Shell {
     fn on_message(&mut self, message: ToDhcpd) {
         let now = self.ctx.clock.now();
         match message {
-            ToDhcpd::Snapshot { spec, bindings } => {
-                let bindings = from_disk(self.clocks(), bindings);
+            ToDhcpd::Snapshot {
+                spec,
+                bindings,
+                start_unix_s,
+            } => {
+                let bindings = from_disk(Clocks::since_start(now, start_unix_s), bindings);
                 self.begun = true;
                 match self
                     .server
@@ -296,9 +300,11 @@ impl Shell {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Bind { token, binding } => {
+                let clocks = self.clocks();
                 let message = FromDhcpd::Bind {
                     token: token.map_or(NOBODY_WAITS, |token| token.0),
-                    binding: to_disk(self.clocks(), binding),
+                    binding: to_disk(clocks, binding),
+                    start_unix_s: clocks.start_unix_s(),
                 };
                 if !self.tell(&message)
                     && let Some(token) = token

@@ -61,14 +61,19 @@ impl Router {
         let clocks = self.clocks(out.now);
         let now = clocks.mono;
         match message {
-            ToDhcpd::Snapshot { spec, bindings } => {
+            ToDhcpd::Snapshot {
+                spec,
+                bindings,
+                start_unix_s,
+            } => {
                 let stored = bindings.clone();
-                let bindings = from_disk(self.disk_clocks(out), bindings);
+                let told = DiskClocks::since_start(now, start_unix_s);
+                let bindings = from_disk(told, bindings);
                 out.note("dhcpd", || format!("begins with {} bindings", stored.len()));
                 out.ledger.respecified(out.now, &spec);
                 let lost = out
                     .ledger
-                    .survived(out.now, clocks.unix_s, &stored, Some(&spec));
+                    .survived(out.now, told.unix_s, &stored, Some(&spec));
                 out.breaks(lost);
                 self.dhcpd.begun = true;
                 let begun = self
@@ -198,9 +203,11 @@ impl Router {
     fn dhcpd_event(&mut self, out: &mut Outside, event: Event) {
         match event {
             Event::Bind { token, binding } => {
+                let clocks = self.disk_clocks(out);
                 let message = FromDhcpd::Bind {
                     token: token.map_or(NOBODY_WAITS, |token| token.0),
-                    binding: to_disk(self.disk_clocks(out), binding),
+                    binding: to_disk(clocks, binding),
+                    start_unix_s: clocks.start_unix_s(),
                 };
                 let told =
                     self.dhcpd.begun && self.tell(out, RoleName::Dhcpd, Said::FromDhcpd(message));

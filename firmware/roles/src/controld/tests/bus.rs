@@ -1,6 +1,5 @@
 //! What happens is told: typed, in order, bounded, and by numbers that never come again.
 
-use lintel_ipc::dhcpd::FromDhcpd;
 use lintel_ipc::init::{ServiceState, ServiceStatus};
 use lintel_ipc::timed::FromTimed;
 use lintel_ipc::wand::FromWand;
@@ -21,7 +20,7 @@ impl Bench {
             expires_unix_s: unix_s + lasts_s,
             ..super::leases::binding(n, Some("phone"))
         };
-        let bind = FromDhcpd::Bind { token: 1, binding };
+        let bind = super::leases::bind(1, binding);
         self.input(Input::Dhcpd(vec![bind]));
     }
 

@@ -133,10 +133,7 @@ fn leases_given_since_the_start_leap_with_the_clock_and_older_ones_do_not() {
     };
     bench.core.bindings.insert(old.address, old.clone());
     bench.pass_ms(2_000);
-    bench.input(Input::Dhcpd(vec![FromDhcpd::Bind {
-        token: 1,
-        binding: young.clone(),
-    }]));
+    bench.input(Input::Dhcpd(vec![super::leases::bind(1, young.clone())]));
     // The end of a year, in one step.
     bench.leap_s = 31_536_000;
     bench.input(Input::Timed(FromTimed::Stepped {
@@ -192,24 +189,25 @@ fn a_renewal_by_a_clock_of_the_past_survives_the_leap_and_a_crash() {
             expires_unix_s: now + LEASE_S,
             ..super::leases::binding(1, Some("laptop"))
         };
-        let binding = FromDhcpd::Bind { token: 1, binding };
+        let binding = FromDhcpd::Bind {
+            token: 1,
+            binding,
+            start_unix_s: START_UNIX_S + bench.leap_s,
+        };
         bench.input(Input::Dhcpd(vec![binding]));
     };
     let mut before = Bench::settled();
     before.pass_ms(1_000_000);
     renew(&mut before);
     // Without power for a day; the clock goes on from where it was kept.
-    let mut bench = Bench::new(start(), before.core.store);
-    bench.leap_s = 1_100;
+    let mut bench = Bench::at(10_000, 1_100, start(), before.core.store);
     bench.join_all();
     bench.pass_ms(5_000);
     renew(&mut bench);
     renew(&mut bench);
     let given = bench.ms;
     // controld is killed, and timed sets the clock when the next one runs.
-    let mut again = Bench::new(start(), bench.core.store);
-    again.ms = given;
-    again.leap_s = 1_100;
+    let mut again = Bench::at(given, 1_100, start(), bench.core.store);
     again.join_all();
     again.leap_s += 86_400;
     again.pass_ms(1_000);
@@ -221,4 +219,52 @@ fn a_renewal_by_a_clock_of_the_past_survives_the_leap_and_a_crash() {
     assert!(stored.iter().all(|row| row.expires_unix_s >= told_s));
     // Nor does each restart make it longer.
     assert!(stored[0].expires_unix_s <= told_s + 2 * LEASE_S);
+}
+
+#[test]
+fn a_clock_that_is_set_before_the_first_message_is_followed() {
+    let mut before = Bench::settled();
+    let laptop = super::leases::binding(1, Some("laptop"));
+    before.input(Input::Dhcpd(vec![super::leases::bind(1, laptop.clone())]));
+    let mut bench = Bench::at(20_000, 0, start(), before.core.store);
+    bench.leap_s = 31_536_000;
+    bench.join_all();
+    let moved = &bench.core.bindings[&laptop.address];
+    assert_eq!(moved.bound_unix_s, laptop.bound_unix_s + 31_536_000);
+}
+
+#[test]
+fn times_that_were_on_their_way_when_the_clock_leapt_are_read_by_their_own_clock() {
+    let mut bench = Bench::settled();
+    bench.leap_s = 31_536_000;
+    bench.pass_ms(1_000);
+    let late = super::leases::binding(1, Some("laptop"));
+    bench.input(Input::Dhcpd(vec![super::leases::bind(1, late.clone())]));
+    let kept = &bench.core.bindings[&late.address];
+    assert_eq!(kept.expires_unix_s, late.expires_unix_s + 31_536_000);
+    assert_eq!(bench.status().leases.active, 1);
+}
+
+#[test]
+fn a_binding_of_the_future_lasts_as_long_as_it_was_to_last() {
+    let mut before = Bench::at(10_000, 31_536_000, start(), Store::memory().unwrap());
+    before.join_all();
+    let wrong = Binding {
+        bound_unix_s: UNIX_S + 31_536_000,
+        expires_unix_s: UNIX_S + 31_536_000 + 3600,
+        ..super::leases::binding(1, Some("laptop"))
+    };
+    before.input(Input::Dhcpd(vec![FromDhcpd::Bind {
+        token: 1,
+        binding: wrong.clone(),
+        start_unix_s: START_UNIX_S + 31_536_000,
+    }]));
+    let bench = Bench::new(start(), before.core.store);
+    let kept = &bench.core.bindings[&wrong.address];
+    assert!(
+        kept.bound_unix_s < UNIX_S - 10,
+        "older than the box's start"
+    );
+    // What is on disk lasts twice as long.
+    assert_eq!(kept.expires_unix_s, UNIX_S + 2 * 3600);
 }

@@ -1,7 +1,6 @@
 //! Changes that wait to be confirmed, and networks that are left.
 
 use lintel_api::types::PendingConfirm;
-use lintel_ipc::dhcpd::FromDhcpd;
 use lintel_model::facts::NoticeCode;
 use lintel_store::RevisionState;
 use serde_json::json;
@@ -49,7 +48,7 @@ fn pages(bench: &Bench) -> Vec<String> {
 /// A device that has an address from the box.
 fn device(bench: &mut Bench, n: u8) {
     let binding = binding(n, Some("laptop"));
-    bench.input(Input::Dhcpd(vec![FromDhcpd::Bind { token: 1, binding }]));
+    bench.input(Input::Dhcpd(vec![super::leases::bind(1, binding)]));
 }
 
 #[test]
@@ -223,10 +222,7 @@ fn a_device_that_has_moved_holds_nothing_back() {
     bench.web("config.confirm", json!({}), Some(&token));
     let mut moved = binding(1, Some("laptop"));
     moved.address = Ipv4Addr::new(10, 9, 8, 101);
-    bench.input(Input::Dhcpd(vec![FromDhcpd::Bind {
-        token: 2,
-        binding: moved,
-    }]));
+    bench.input(Input::Dhcpd(vec![super::leases::bind(2, moved)]));
     bench.pass_ms(1_000);
     assert_eq!(lan(&bench), ["10.9.8.1/24"]);
     assert_eq!(bench.core.store.bindings().unwrap().len(), 1);

@@ -1,7 +1,6 @@
 //! Single records and reservations, against the configuration that they change.
 
 use lintel_api::types::DnsRecord;
-use lintel_ipc::dhcpd::FromDhcpd;
 use lintel_model::lease::{Binding, BindingState};
 use serde_json::json;
 
@@ -149,7 +148,7 @@ fn bound(last: u8, mac: u8, name: &str) -> Binding {
 #[test]
 fn a_reservation_is_checked_against_leases_and_other_reservations() {
     let mut bench = Bench::settled();
-    let bind = |token, binding| FromDhcpd::Bind { token, binding };
+    use super::leases::bind;
     bench.input(Input::Dhcpd(vec![
         bind(1, bound(120, 1, "annes-laptop")),
         bind(2, bound(121, 2, "tv")),

@@ -22,8 +22,13 @@ pub(super) fn binding(n: u8, name: Option<&str>) -> Binding {
     }
 }
 
-fn bind(token: u64, binding: Binding) -> FromDhcpd {
-    FromDhcpd::Bind { token, binding }
+/// A binding as dhcpd tells it whose clock never leapt.
+pub(super) fn bind(token: u64, binding: Binding) -> FromDhcpd {
+    FromDhcpd::Bind {
+        token,
+        binding,
+        start_unix_s: START_UNIX_S,
+    }
 }
 
 fn durable(bench: &Bench) -> Vec<u64> {
@@ -86,7 +91,7 @@ fn a_network_that_comes_late_or_back_comes_with_its_bindings() {
     bench.input(Input::Session(RoleName::Netd));
     let told = |bench: &mut Bench| {
         let last = bench.dhcp.pop();
-        let Some(ToDhcpd::Snapshot { spec, bindings }) = last else {
+        let Some(ToDhcpd::Snapshot { spec, bindings, .. }) = last else {
             panic!("{last:?}");
         };
         (spec.subnets.len(), bindings.len())

@@ -1,7 +1,6 @@
 //! Anything in any order: nothing panics, no promise is broken, each call has one answer.
 
 use lintel_api::METHODS;
-use lintel_ipc::dhcpd::FromDhcpd;
 use lintel_ipc::wand::FromWand;
 use lintel_model::lease::{Binding, BindingState};
 use proptest::prelude::*;
@@ -87,10 +86,10 @@ fn act(bench: &mut Bench, deed: &Deed, token: &mut u64, calls: &mut Vec<u64>) {
                 },
             };
             bench.dhcp.clear();
-            bench.input(Input::Dhcpd(vec![FromDhcpd::Bind {
-                token: *token,
-                binding: binding.clone(),
-            }]));
+            bench.input(Input::Dhcpd(vec![super::leases::bind(
+                *token,
+                binding.clone(),
+            )]));
             let answers: Vec<bool> = bench
                 .dhcp
                 .iter()

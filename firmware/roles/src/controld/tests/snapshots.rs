@@ -134,10 +134,7 @@ fn after_an_error_of_the_disk_the_log_is_renewed_before_the_next_promise() {
         let log = dir.0.join("state/lintel.db-wal");
         std::fs::metadata(log).unwrap().len()
     };
-    let bind = |n| lintel_ipc::dhcpd::FromDhcpd::Bind {
-        token: u64::from(n),
-        binding: super::leases::binding(n, None),
-    };
+    let bind = |n| super::leases::bind(u64::from(n), super::leases::binding(n, None));
     bench.input(Input::Dhcpd(vec![bind(1)]));
     let long = log_octets();
     bench.core.log_doubtful = true;
