@@ -17,7 +17,9 @@ use lintel_model::RoleName;
 use lintel_model::desired::SocketKind;
 use lintel_model::lease::{Binding, BindingState};
 use lintel_model::services::{DhcpSpec, DhcpSubnet};
+use lintel_roles::dhcpd::convert::Clocks;
 use lintel_rt::channel::{Channel, pair};
+use lintel_rt::clock::Clock;
 use lintel_rt::sockets::{Addresses, open};
 use netns_tests::client::{DhcpClient, Host};
 use netns_tests::{Namespace, until};
@@ -114,6 +116,11 @@ impl Lan {
             .send(&ToDhcpd::Snapshot {
                 spec: self.spec(),
                 bindings,
+                start_unix_s: Clocks {
+                    now: Clock.now(),
+                    unix_s: Clock.unix_s(),
+                }
+                .start_unix_s(),
             })
             .unwrap();
         let over = Arc::new(AtomicBool::new(false));
@@ -121,7 +128,7 @@ impl Lan {
         let controld = std::thread::spawn(move || {
             while !until.load(Ordering::Relaxed) {
                 while let Ok(Some((message, _))) = session.recv() {
-                    let FromDhcpd::Bind { token, binding } = message else {
+                    let FromDhcpd::Bind { token, binding, .. } = message else {
                         continue;
                     };
                     let answer = if works.load(Ordering::Relaxed) {

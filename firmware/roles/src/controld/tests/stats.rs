@@ -49,8 +49,7 @@ fn metrics_are_lines_of_the_format_and_name_nobody() {
     let mut bench = Bench::settled();
     bench.figures = figures(100);
     let binding = super::leases::binding(3, Some("annes-laptop"));
-    let bind = lintel_ipc::dhcpd::FromDhcpd::Bind { token: 1, binding };
-    bench.input(Input::Dhcpd(vec![bind]));
+    bench.input(Input::Dhcpd(vec![super::leases::bind(1, binding)]));
     let text = bench.local("metrics", json!({})).unwrap();
     let text = text.as_str().unwrap();
     let mut families = std::collections::BTreeSet::new();
