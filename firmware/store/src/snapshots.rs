@@ -5,6 +5,7 @@
 //! `snapshot-<number>-<unix_s>.db`; the number orders them, since a box's clock may jump.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -15,6 +16,10 @@ use crate::{Store, schema};
 /// Most snapshots kept: the newest may hold what made the database fail, and the one before it
 /// may lie on the same worn block of flash.
 pub const SNAPSHOTS_MAX: usize = 3;
+
+/// Where SQLite's file has `user_version`, four octets, the highest first (fileformat2.html,
+/// section 1.3).
+const VERSION_OFFSET: u64 = 60;
 
 /// A snapshot that is written and not renamed yet.
 const UNFINISHED: &str = "snapshot.new";
@@ -32,7 +37,9 @@ pub struct Snapshot {
 
 impl Store {
     /// Copies the database as it is now, durably, and removes what is older than the newest
-    /// [`SNAPSHOTS_MAX`]. `None` for a database in memory.
+    /// [`SNAPSHOTS_MAX`]. The newest that a firmware before this one left stays beside them, however
+    /// old it is: that firmware reads no other, should somebody go back to it. `None` for a database
+    /// in memory.
     pub fn take_snapshot(&mut self, now_unix_s: u64) -> Result<Option<Snapshot>, StoreError> {
         let Some(directory) = self.directory.clone() else {
             return Ok(None);
@@ -62,7 +69,13 @@ impl Store {
         let path = directory.join(format!("snapshot-{number:010}-{now_unix_s}.db"));
         fs::rename(&unfinished, &path).map_err(&failed)?;
         sync_directory(&directory).map_err(&failed)?;
+        let own = schema::version(&self.db)?;
+        let mut older_kept = false;
         for old in before.iter().skip(SNAPSHOTS_MAX.saturating_sub(1)) {
+            let is_older = version_in(&old.path).is_some_and(|version| version < own);
+            if is_older && !std::mem::replace(&mut older_kept, true) {
+                continue;
+            }
             fs::remove_file(&old.path).map_err(&failed)?;
         }
         Ok(Some(Snapshot {
@@ -105,6 +118,14 @@ pub(crate) fn numbered(directory: &Path, prefix: &str) -> std::io::Result<Vec<Sn
     }
     found.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.number));
     Ok(found)
+}
+
+/// The schema of a snapshot, as its file says without being opened.
+fn version_in(path: &Path) -> Option<i64> {
+    let mut octets = [0; 4];
+    let file = File::open(path).ok()?;
+    file.read_exact_at(&mut octets, VERSION_OFFSET).ok()?;
+    Some(i32::from_be_bytes(octets).into())
 }
 
 /// Reads a snapshot whole, without writing: it must be sound, and of a schema that we know.

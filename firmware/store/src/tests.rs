@@ -190,6 +190,18 @@ fn every_schema_that_was_released_is_carried_on() {
             .unwrap();
         assert_eq!(held, version);
         drop(copy);
+        // It outlives all that come after it, and they stay few.
+        let mut store = Store::open(&dir.0).unwrap();
+        for n in 0..10 {
+            store.take_snapshot(1_700_000_300 + n).unwrap();
+        }
+        drop(store);
+        let later = crate::snapshots::list(&dir.0.join("state")).unwrap();
+        assert_eq!(later.len(), crate::SNAPSHOTS_MAX + 1);
+        assert_eq!(later.last(), copies.first());
+        for snapshot in later.iter().take(crate::SNAPSHOTS_MAX) {
+            std::fs::remove_file(&snapshot.path).unwrap();
+        }
         // The way back: to a firmware that knows less, what is there is too new, and it takes
         // the copy.
         let db = Connection::open(dir.db()).unwrap();
