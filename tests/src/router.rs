@@ -77,7 +77,7 @@ impl Router {
                 .collect(),
         };
         let mut proc = self.ns.spawn(&self.dir.path("lintel.log"), args);
-        until("every role is ready", Duration::from_secs(20), || {
+        until("every role is ready", Duration::from_secs(60), || {
             assert!(proc.runs(), "lintel run ended: {}", proc.printed());
             proc.printed()
                 .lines()

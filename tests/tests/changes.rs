@@ -145,6 +145,27 @@ fn a_move_is_confirmed_at_the_new_address_and_the_devices_follow() {
 }
 
 #[test]
+fn another_address_in_the_same_network_cuts_nobody_off() {
+    let home = home();
+    let beside = "192.168.1.2";
+    let toml = format!("[lan]\naddress = \"{beside}/24\"\n{CONFIG}");
+    let (code, answer) = home.send("PUT", OLD, "/api/config", &json!({ "toml": toml }));
+    assert_eq!(code, 200, "{answer}");
+    let token = json!({"token": answer["confirm"]["token"]});
+    let (code, body) = home.post(beside, "/api/config/confirm", &token);
+    assert_eq!(code, 200, "{body}");
+    // The device was told that the old address is its router and its resolver.
+    assert!(home.is_served(OLD));
+    is_online(home.host());
+    assert_eq!(home.host().dig(OLD, &["lintel.lan"]), [beside]);
+    home.client.signal("USR1");
+    until("the device knows the new address", SOON, || {
+        home.host().lease(SOON).router == beside
+    });
+    is_online(home.host());
+}
+
+#[test]
 fn a_change_is_planned_compared_and_undone_from_the_command_line() {
     let home = home();
     let router = &home.street.router;

@@ -27,8 +27,9 @@ pub struct Facts {
     pub wan_lease: Option<WanLease>,
     /// State of /data.
     pub data: DataState,
-    /// The box's addresses in networks that the LAN has left and that are still served, so that
-    /// nobody is cut off before its lease ends; none overlaps the LAN's own.
+    /// The box's addresses that the LAN has left and that are still served with their networks, so
+    /// that nobody is cut off before its lease ends. Their networks may overlap each other and the
+    /// LAN's own.
     #[serde(default)]
     pub leaving: Vec<Ipv4Net>,
     /// Whether this is `lintel run`: a namespace with links of any make, ports from `[run]`.

@@ -21,7 +21,7 @@ use crate::pool::default_pool;
 use crate::ports::{Ports, bridge_mac};
 use crate::ruleset::{self, Scene};
 use crate::sysctls::sysctls;
-use crate::wan::{self, WanAddressing, overlap};
+use crate::wan::{self, WanAddressing};
 
 /// Lease time while bindings cannot be kept on disk, seconds: short, because after a reboot
 /// nobody remembers them.
@@ -51,13 +51,12 @@ pub fn resolve(config: &Config, facts: &Facts) -> Resolved {
             &factory
         }
     };
-    // Remembered of another configuration than this one: after the storage failed, say. A network
-    // is served once.
-    let own = config.lan.address;
+    // Remembered of another configuration than this one: after the storage failed, say.
+    let own = config.lan.address.addr();
     let without;
-    let facts = if facts.leaving.iter().any(|left| overlap(*left, own)) {
+    let facts = if facts.leaving.iter().any(|left| left.addr() == own) {
         let mut leaving = facts.leaving.clone();
-        leaving.retain(|left| !overlap(*left, own));
+        leaving.retain(|left| left.addr() != own);
         without = Facts {
             leaving,
             ..facts.clone()

@@ -38,7 +38,7 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
         prop::bool::weighted(0.9),
         prop::bool::weighted(0.1),
         prop::bool::weighted(0.8),
-        prop_oneof![4 => Just(0), 1 => 0..8u8],
+        prop_oneof![4 => Just(0), 1 => 0..16u8],
     )
         .prop_map(
             |(
@@ -125,8 +125,14 @@ pub(crate) fn wish_among(world: &World, links: &[LinkStatus]) -> DesiredState {
     facts.wan_lease = world
         .lease
         .map(|(net, far, routes)| lease(world, net, far, routes));
-    // Each alone is one that a LAN may have left; the last lies in the second.
-    let left = ["192.168.1.1/24", "10.0.0.1/20", "10.0.1.1/24"];
+    // Each alone is one that a LAN may have left, perhaps the one in force; the last lies in the
+    // one before it.
+    let left = [
+        "192.168.1.1/24",
+        "192.168.2.7/24",
+        "10.0.0.1/20",
+        "10.0.1.1/24",
+    ];
     let bits = left.into_iter().enumerate();
     facts.leaving = bits
         .filter(|(bit, _)| world.leaving & (1 << bit) != 0)

@@ -340,7 +340,7 @@ impl Core {
             log::info!("revision {number} by {author}: {reason}");
             answer.revision = Some(number);
             answer.committed = true;
-            self.keep_leaving(&wish.config);
+            self.keep_leaving(now, &wish.config);
             self.active = Active {
                 revision: Some(number),
                 author: author.to_owned(),

@@ -207,7 +207,7 @@ impl Core {
             store.mark_revision(window.revision, RevisionState::Reverted)
         });
         log::info!("revision {} is taken back", window.revision);
-        self.keep_leaving(&window.previous.config);
+        self.keep_leaving(now, &window.previous.config);
         self.active = window.previous;
         self.leaving_due = Some(now.mono);
         self.end_apply_as_reverted();

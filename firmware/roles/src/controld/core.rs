@@ -250,6 +250,8 @@ pub struct Core {
     pub(super) window: Option<Window>,
     /// When a network that was left may be let go.
     pub(super) leaving_due: Option<Instant>,
+    /// Since when the LAN's address is in force, as far as this process knows.
+    pub(super) lan_since_unix_s: u64,
     pub(super) sysctls_asked: Vec<String>,
     pub(super) detection_until: Option<Instant>,
     pub(super) up: BTreeSet<RoleName>,
@@ -378,6 +380,7 @@ impl Core {
             preview_id: 0,
             window: None,
             leaving_due: Some(now.mono),
+            lan_since_unix_s: now.unix_s,
             sysctls_asked: Vec::new(),
             detection_until: None,
             up: BTreeSet::new(),

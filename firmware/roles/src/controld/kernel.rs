@@ -153,7 +153,7 @@ impl Core {
             });
         }
         self.window = None;
-        self.keep_leaving(&pending.previous.config);
+        self.keep_leaving(now, &pending.previous.config);
         let refused = self.active.revision;
         self.active = pending.previous.clone();
         self.pending_apply = Some(pending);

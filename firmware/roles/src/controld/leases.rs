@@ -104,8 +104,11 @@ impl Core {
         let mut names_changed = false;
         for (token, binding) in binds {
             if done.is_some() {
-                self.has_moved(now, &binding);
+                let moved = (!self.facts.leaving.is_empty()).then(|| binding.clone());
                 names_changed |= self.keep(now, binding);
+                if let Some(binding) = moved {
+                    self.has_moved(now, &binding);
+                }
                 self.say(Output::Dhcpd(ToDhcpd::Durable { token }));
             } else {
                 self.say(Output::Dhcpd(ToDhcpd::NotDurable { token }));

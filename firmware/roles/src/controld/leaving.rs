@@ -1,10 +1,11 @@
-//! Networks that the LAN has left and that are still served.
+//! Addresses and networks that the LAN has left and that are still served.
 //!
 //! A device keeps its address until its lease ends, or until it asks again and is refused
 //! (RFC 2131 section 4.3.2: a renewal in the wrong network gets a NAK). Until then the box
 //! answers under its old address too: the page that made the change finds its way to the new
 //! one, and nobody is cut off meanwhile. A network is let go when no lease in it runs and no
-//! change waits to be confirmed.
+//! change waits to be confirmed. An old address inside the network in force stays for those who
+//! were told of it: until each of them has renewed, and so heard of the new one.
 
 use embassy_time::Duration;
 use lintel_model::Ipv4Net;
@@ -20,23 +21,24 @@ use super::leases::is_live;
 const LEAVING_NETWORKS_MAX: usize = 4;
 
 impl Core {
-    /// The networks that stay served when `next` takes the place of the configuration in force.
+    /// The box's addresses that stay served when `next` takes the place of the configuration in force.
     pub(super) fn leaving_with(&self, next: &Config) -> Vec<Ipv4Net> {
         let (old, new) = (self.active.config.lan.address, next.lan.address);
         let mut leaving = self.facts.leaving.clone();
-        leaving.retain(|network| network.trunc() != old.trunc());
-        if old != new {
-            leaving.push(old);
-        }
-        leaving.retain(|network| !overlap(*network, new));
+        leaving.retain(|left| left.addr() != old.addr());
+        leaving.push(old);
+        leaving.retain(|left| left.addr() != new.addr());
         let surplus = leaving.len().saturating_sub(LEAVING_NETWORKS_MAX);
         leaving.drain(..surplus);
         leaving
     }
 
     /// Before `next` is taken: remembers what it leaves.
-    pub(super) fn keep_leaving(&mut self, next: &Config) {
+    pub(super) fn keep_leaving(&mut self, now: Now, next: &Config) {
         let leaving = self.leaving_with(next);
+        if next.lan.address != self.active.config.lan.address {
+            self.lan_since_unix_s = now.unix_s;
+        }
         self.set_leaving(leaving);
     }
 
@@ -46,11 +48,15 @@ impl Core {
         if self.facts.leaving.is_empty() || self.window.is_some() || self.pending_apply.is_some() {
             return;
         }
+        let own = self.active.config.lan.address;
+        let since = self.lan_since_unix_s;
         let end_s = |network: &Ipv4Net| {
+            let knows = |b: &&Binding| !own.contains(&b.address) || b.bound_unix_s <= since;
             let inside = self
                 .bindings
                 .values()
-                .filter(|b| network.contains(&b.address));
+                .filter(|b| network.contains(&b.address))
+                .filter(knows);
             let live = inside.filter(|binding| is_live(binding, now.unix_s));
             live.map(|binding| binding.expires_unix_s).max()
         };
@@ -61,7 +67,9 @@ impl Core {
             wan.is_some_and(|wan| overlap(wan, *network))
         };
         let mut needed = self.facts.leaving.clone();
-        needed.retain(|network| end_s(network).is_some() && !is_wan(network));
+        needed.retain(|network| {
+            network.addr() != own.addr() && end_s(network).is_some() && !is_wan(network)
+        });
         // The wall clock may jump, so never in more than an hour.
         self.leaving_due = needed
             .iter()
@@ -72,10 +80,7 @@ impl Core {
         if needed.len() < self.facts.leaving.len() {
             for network in &self.facts.leaving {
                 if !needed.contains(network) {
-                    log::info!(
-                        "nobody is left in {}: it is not served any more",
-                        network.trunc()
-                    );
+                    log::info!("nobody needs {network} any more: it is not served");
                 }
             }
             self.set_leaving(needed);
@@ -86,12 +91,11 @@ impl Core {
 
     /// A device has an address in the network in force: what it had in one that was left is over.
     pub(super) fn has_moved(&mut self, now: Now, binding: &Binding) {
-        if self.facts.leaving.is_empty() {
-            return;
-        }
         let leaving = &self.facts.leaving;
+        let own = self.active.config.lan.address;
         let same = |other: &&Binding| {
-            other.client_id == binding.client_id
+            !own.contains(&other.address)
+                && other.client_id == binding.client_id
                 && other.mac == binding.mac
                 && other.address != binding.address
                 && leaving

@@ -229,6 +229,39 @@ fn a_device_that_has_moved_holds_nothing_back() {
 }
 
 #[test]
+fn an_address_that_was_left_in_the_same_network_stays_for_those_who_were_told_of_it() {
+    let (mut bench, token) = owned();
+    let renewed = |bench: &mut Bench, n: u8| {
+        let mut binding = binding(n, Some("laptop"));
+        binding.bound_unix_s = bench.now().unix_s;
+        bench.input(Input::Dhcpd(vec![super::leases::bind(1, binding)]));
+    };
+    renewed(&mut bench, 1);
+    renewed(&mut bench, 2);
+    bench.pass_ms(10_000);
+    let beside = "[lan]\naddress = \"192.168.1.254/24\"\n";
+    let answer = commit(&mut bench, &token, beside);
+    assert!(answer.confirm.is_some());
+    let both = ["192.168.1.1/24", "192.168.1.254/24"];
+    assert_eq!(lan(&bench), both);
+    assert_eq!(pages(&bench), ["192.168.1.254", "192.168.1.1"]);
+    bench.web("config.confirm", json!({}), Some(&token));
+    bench.pass_ms(1_000);
+    renewed(&mut bench, 1);
+    bench.pass_ms(1_000);
+    assert_eq!(lan(&bench), both, "the second has not asked again");
+    renewed(&mut bench, 2);
+    bench.pass_ms(1_000);
+    assert_eq!(lan(&bench), ["192.168.1.254/24"]);
+    // And back, while the window is open.
+    commit(&mut bench, &token, "");
+    assert_eq!(lan(&bench), both);
+    bench.pass_ms(90_000);
+    assert_eq!(lan(&bench)[1], both[1]);
+    assert_eq!(pages(&bench)[0], "192.168.1.254");
+}
+
+#[test]
 fn the_network_that_is_left_outlives_a_start() {
     let directory = Dir::new();
     {
