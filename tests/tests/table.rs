@@ -109,7 +109,7 @@ impl Home {
     }
 
     fn trail(&self) -> Vec<Value> {
-        let page = self.street.router.cli_json(&["audit"]);
+        let page = self.street.router.cli_json(&["audit", "--limit", "1000"]);
         page["items"].as_array().unwrap().clone()
     }
 
@@ -125,6 +125,7 @@ fn params(id: MethodId) -> Map<String, Value> {
     let value = match id {
         MethodId::ServicesRestart | MethodId::LogsServices => json!({ "name": "timed" }),
         MethodId::SystemDataReset => json!({ "confirm": "no" }),
+        MethodId::TasksShow | MethodId::TasksCancel | MethodId::TasksResult => json!({ "id": 7 }),
         MethodId::ConfigApply | MethodId::ConfigCommit | MethodId::ConfigPlan => {
             json!({ "toml": CONFIG })
         }

@@ -53,6 +53,15 @@ pub enum MethodId {
     NtpSources,
     DnsFlush,
     LogsServices,
+    LogsSearch,
+    LogsExport,
+    LogsRotate,
+    LogsStatistics,
+    TasksList,
+    TasksShow,
+    TasksCancel,
+    TasksResult,
+    SupportCollect,
     AuthStatus,
     AuthSetup,
     AuthLogin,
@@ -230,6 +239,8 @@ pub enum Content {
     Json,
     /// The result is a text, and the answer that text (Prometheus' format 0.0.4).
     Text,
+    /// The result is a [`crate::types::TaskResult`], and the answer its content.
+    File,
 }
 
 impl Content {
@@ -238,6 +249,7 @@ impl Content {
         match self {
             Self::Json => "application/json",
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::File => "application/gzip",
         }
     }
 }
@@ -317,6 +329,7 @@ impl Method {
     pub const fn content(&self) -> Content {
         match self.id {
             MethodId::Metrics => Content::Text,
+            MethodId::TasksResult => Content::File,
             _ => Content::Json,
         }
     }

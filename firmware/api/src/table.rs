@@ -1,7 +1,7 @@
 //! The rows.
 
 use crate::method::{Access, Method, MethodId, Param, ParamKind, Place, Scope, Verb};
-use crate::types::{LOG_LINES_MAX, PAGE_ENTRIES_MAX, TOKEN_DAYS_MAX, TOPICS};
+use crate::types::{LEVELS, LOG_LINES_MAX, PAGE_ENTRIES_MAX, TOKEN_DAYS_MAX, TOPICS};
 
 /// Roles that can be restarted.
 const ROLES: [&str; 7] = ["netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd"];
@@ -107,6 +107,29 @@ const CONFIRM_S: Param = param(
     "take it back after so many seconds unless it is confirmed (10 to 3600)",
 );
 
+const FIND: Param = param(
+    "find",
+    ParamKind::Text,
+    Place::Body,
+    false,
+    "only lines that hold this, in small letters or capitals",
+);
+const LOG_NAME: Param = param(
+    "name",
+    ParamKind::OneOf(&LOGS),
+    Place::Body,
+    false,
+    "only of this role (default all)",
+);
+const LEVEL: Param = param(
+    "level",
+    ParamKind::OneOf(&LEVELS),
+    Place::Body,
+    false,
+    "only at least as bad as this (default debug)",
+);
+const TASK: Param = param("id", ParamKind::Number, Place::Path, true, "its number");
+
 /// Every method, once.
 pub const METHODS: &[Method] = &[
     Method {
@@ -148,7 +171,7 @@ pub const METHODS: &[Method] = &[
     Method {
         id: MethodId::SystemStats,
         name: "system.stats",
-        aliases: &["stats"],
+        aliases: &[],
         summary: "Processor, load, memory, storage, temperatures, and what each role takes of them",
         access: Access::Diagnosis,
         changes: false,
@@ -938,6 +961,114 @@ pub const METHODS: &[Method] = &[
             ),
         ],
         refuses: &[],
+    },
+    Method {
+        id: MethodId::LogsSearch,
+        name: "logs.search",
+        aliases: &[],
+        summary: "Lines in memory that hold a text, the newest first",
+        access: Access::Diagnosis,
+        changes: false,
+        verb: Verb::Post,
+        path: "/api/logs/search",
+        params: &[FIND, LOG_NAME, LEVEL, LIMIT, CURSOR],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::LogsExport,
+        name: "logs.export",
+        aliases: &[],
+        summary: "All lines there are, on the storage and in memory, as a file",
+        access: Access::Login,
+        changes: false,
+        verb: Verb::Post,
+        path: "/api/logs/export",
+        params: &[FIND, LOG_NAME, LEVEL],
+        refuses: &[409],
+    },
+    Method {
+        id: MethodId::LogsRotate,
+        name: "logs.rotate",
+        aliases: &[],
+        summary: "Write what waits in memory to the storage, and begin a new file there",
+        access: Access::Login,
+        changes: true,
+        verb: Verb::Post,
+        path: "/api/logs/rotate",
+        params: &[],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::LogsStatistics,
+        name: "logs.statistics",
+        aliases: &[],
+        summary: "How much of the log there is, in memory and on the storage, and who said it",
+        access: Access::Diagnosis,
+        changes: false,
+        verb: Verb::Get,
+        path: "/api/logs/statistics",
+        params: &[],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::SupportCollect,
+        name: "support.collect",
+        aliases: &[],
+        summary: "Collect what helps to find a fault into one file, without secrets",
+        access: Access::Login,
+        changes: true,
+        verb: Verb::Post,
+        path: "/api/support/collect",
+        params: &[REASON],
+        refuses: &[409],
+    },
+    Method {
+        id: MethodId::TasksList,
+        name: "tasks.list",
+        aliases: &["tasks"],
+        summary: "Long work, at it and of late, the newest first",
+        access: Access::Login,
+        changes: false,
+        verb: Verb::Get,
+        path: "/api/tasks",
+        params: &[],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::TasksShow,
+        name: "tasks.show",
+        aliases: &[],
+        summary: "How far one is",
+        access: Access::Login,
+        changes: false,
+        verb: Verb::Get,
+        path: "/api/tasks/{id}",
+        params: &[TASK],
+        refuses: &[404],
+    },
+    Method {
+        id: MethodId::TasksCancel,
+        name: "tasks.cancel",
+        aliases: &[],
+        summary: "End one, or forget what it made",
+        access: Access::Login,
+        changes: true,
+        verb: Verb::Delete,
+        path: "/api/tasks/{id}",
+        params: &[TASK],
+        refuses: &[404],
+    },
+    Method {
+        id: MethodId::TasksResult,
+        name: "tasks.result",
+        aliases: &[],
+        summary: "The file that one made",
+        access: Access::Login,
+        changes: false,
+        verb: Verb::Get,
+        path: "/api/tasks/{id}/result",
+        params: &[TASK],
+        refuses: &[404, 409],
     },
     Method {
         id: MethodId::AuthStatus,

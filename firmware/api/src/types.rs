@@ -4,7 +4,9 @@
 //! `_kib` kibibytes. A field that is absent was not known or not given.
 
 mod bus;
+mod logs;
 mod stats;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,7 +22,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use bus::{BusStatus, Event, EventEntry, EventsParams, TOPICS};
+pub use logs::{FIND_CHARS_MAX, LEVELS, LogCount, LogFile, LogSearchParams, LogStats, LogsFound};
 pub use stats::{CpuStats, DiskStats, MemoryStats, RoleStats, SystemStats, Temperature};
+pub use tasks::{Task, TaskBegun, TaskFile, TaskParams, TaskResult, TaskState};
 
 /// Entries of a list unless the caller says otherwise.
 pub const PAGE_ENTRIES_DEFAULT: u32 = 100;

@@ -85,6 +85,16 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         MethodId::AuthUsersList => ask::<Page<UserInfo>>(of),
         MethodId::AuditList => ask::<Page<AuditEntry>>(of),
         MethodId::ServicesStatus => ask::<Vec<Service>>(of),
+        MethodId::LogsSearch => ask::<LogsFound>(of),
+        MethodId::LogsStatistics => ask::<LogStats>(of),
+        MethodId::LogsExport | MethodId::SupportCollect => ask::<TaskBegun>(of),
+        MethodId::LogsRotate => ask::<Done>(of),
+        MethodId::TasksList => ask::<Vec<Task>>(of),
+        MethodId::TasksShow | MethodId::TasksCancel => ask::<Task>(of),
+        MethodId::TasksResult => Schema::try_from(json!({
+            "type": "string", "format": "binary",
+        }))
+        .unwrap(),
         MethodId::ServicesBusStatus => ask::<BusStatus>(of),
         MethodId::ServicesBusEvents => ask::<Page<EventEntry>>(of),
         MethodId::NetworkInfo => ask::<NetworkInfo>(of),

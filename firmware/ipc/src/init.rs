@@ -155,6 +155,17 @@ pub enum InitRequest {
         /// At most this many, the newest.
         lines_max: u32,
     },
+    /// What is held of the log.
+    LogStatistics,
+    /// Part of a file of [`LogStatistics::files`].
+    LogFile {
+        /// Its name there.
+        name: String,
+        /// Octets to pass over.
+        offset: u64,
+    },
+    /// Write what waits, and begin a new file.
+    RotateLogs,
     /// Stop and start a role.
     Restart {
         /// Which.
@@ -176,6 +187,15 @@ pub enum InitReply {
     Services(Vec<ServiceStatus>),
     /// Lines, oldest first.
     Logs(Vec<LogLine>),
+    /// What is held of the log.
+    LogStatistics(LogStatistics),
+    /// Part of a file, without control characters but for line breaks.
+    LogFile {
+        /// At most [`LOG_PART_BYTES_MAX`].
+        text: String,
+        /// Octets to pass over for the next part; `None` at the end.
+        next: Option<u64>,
+    },
     /// Done or begun.
     Done,
     /// Refused or failed: a sentence.
@@ -220,9 +240,43 @@ pub enum ServiceState {
     Stopped,
 }
 
+/// Longest part of a file in one answer, octets: what init reads between two looks at its roles.
+pub const LOG_PART_BYTES_MAX: usize = 32 << 10;
+
+/// What init holds of the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStatistics {
+    /// Lines in memory.
+    pub lines: u64,
+    /// Octets of their text.
+    pub text_bytes: u64,
+    /// When the oldest was said, Unix milliseconds.
+    pub oldest_unix_ms: Option<u64>,
+    /// Lines since boot, by role and level.
+    pub said: Vec<(RoleName, String, u64)>,
+    /// Octets that wait to be written to the storage.
+    pub waiting_bytes: u64,
+    /// Octets of lines written to the storage since boot.
+    pub written_bytes: u64,
+    /// Files on the storage: the log's, the newest first, then records of crashes.
+    pub files: Vec<LogFileStatus>,
+}
+
+/// A file of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFileStatus {
+    /// `log/lintel.log`, `crash/….txt`.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
 /// One line of log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
+    /// Counts the lines of this boot; 0 before it is in init's ring.
+    #[serde(default)]
+    pub seq: u64,
     /// Milliseconds since boot.
     pub uptime_ms: u64,
     /// Wall clock, Unix milliseconds; wrong while the clock is.

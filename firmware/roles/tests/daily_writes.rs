@@ -291,6 +291,7 @@ impl<'a> House<'a> {
 
     fn line(&mut self, role: RoleName, level: &str, text: String) {
         let line = LogLine {
+            seq: 0,
             uptime_ms: self.at_s * 1000,
             unix_ms: (UNIX_S + self.at_s) * 1000,
             role,

@@ -7,6 +7,8 @@ use lintel_model::facts::{NoticeCode, Severity};
 use lintel_model::{LinkName, MacAddr, RoleName};
 use serde::{Deserialize, Serialize};
 
+use super::TaskState;
+
 /// Something that happened. The part of its `type` before the point is its topic, which is also
 /// the name of the server-sent event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -200,6 +202,22 @@ pub enum Event {
         /// The sentence that it was told with.
         text: String,
     },
+    /// Long work began, went on or ended.
+    #[serde(rename = "task.state")]
+    TaskState {
+        /// Its number.
+        task: u64,
+        /// The method that began it.
+        method: String,
+        /// Where it is in its life.
+        state: TaskState,
+        /// Parts of the work that are done.
+        done: u64,
+        /// Parts that there are.
+        total: u64,
+        /// What it does now, or what became of it.
+        text: String,
+    },
     /// More of a topic happened than is told one by one.
     #[serde(rename = "bus.skipped")]
     Skipped {
@@ -230,15 +248,16 @@ impl Event {
             Self::LoginDone { .. } | Self::LoginFailed { .. } => "login",
             Self::StorageFailed { .. } => "storage",
             Self::NoticeRaised { .. } | Self::NoticeCleared { .. } => "notice",
+            Self::TaskState { .. } => "task",
             Self::Skipped { .. } => "bus",
         }
     }
 }
 
 /// Every topic, for filters.
-pub const TOPICS: [&str; 11] = [
+pub const TOPICS: [&str; 12] = [
     "bus", "clock", "config", "kernel", "lease", "link", "login", "notice", "services", "storage",
-    "wan",
+    "task", "wan",
 ];
 
 /// An event as it is told and kept: `services.bus.events`, `GET /api/events`.

@@ -161,6 +161,7 @@ pub fn role_output(data: &[u8]) -> Tally {
         // What is no UTF-8 becomes three octets for one.
         assert!(text.len() <= 3 * LINE_BYTES_MAX);
         ring.push(LogLine {
+            seq: 0,
             uptime_ms: 0,
             unix_ms: 0,
             role: RoleName::Dnsd,

@@ -121,6 +121,7 @@ pub fn message_octets(u: &mut Unstructured<'_>) -> Vec<u8> {
         }
         7 => {
             let line = LogLine {
+                seq: any(u),
                 uptime_ms: any(u),
                 unix_ms: any(u),
                 role: RoleName::Wand,

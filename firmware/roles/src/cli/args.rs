@@ -16,6 +16,7 @@ use super::client::Target;
 use super::commands::{self, Command};
 use super::complete;
 use super::http::Host;
+use super::tasks;
 use super::text::io_words;
 
 /// Where the box listens.
@@ -54,6 +55,8 @@ pub(super) struct Invocation {
     pub(super) file: Option<String>,
     /// `logs -f`.
     pub(super) follow: bool,
+    /// Where a file that the call leads to is written.
+    pub(super) to: Option<PathBuf>,
 }
 
 /// The arguments are wrong.
@@ -120,6 +123,7 @@ pub(super) fn parse(args: &[OsString]) -> Result<Parsed, UsageError> {
         params: Map::new(),
         file: None,
         follow: false,
+        to: None,
     };
     builder.read(rest.get(taken..).unwrap_or_default())?;
     Ok(Parsed::Call(Box::new(Invocation {
@@ -129,6 +133,7 @@ pub(super) fn parse(args: &[OsString]) -> Result<Parsed, UsageError> {
         target: globals.target,
         file: builder.file,
         follow: builder.follow,
+        to: builder.to,
     })))
 }
 
@@ -310,6 +315,7 @@ struct Builder {
     params: Map<String, Value>,
     file: Option<String>,
     follow: bool,
+    to: Option<PathBuf>,
 }
 
 impl Builder {
@@ -323,6 +329,9 @@ impl Builder {
                     self.set("lines", &lines.to_string_lossy())?;
                 }
                 Arg::Short('f') | Arg::Long("follow") if logs => self.follow = true,
+                Arg::Long("to") if tasks::makes_file(self.method.id) => {
+                    self.to = Some(parser.value()?.into());
+                }
                 Arg::Long(name) => {
                     let key = name.replace('-', "_");
                     match self.method.param(&key) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use lintel_api::{METHODS, Method, MethodId, Param, ParamKind};
 
 use super::commands::{self, COMMANDS, Command, CommandOption, GLOBAL_OPTIONS};
+use super::tasks;
 
 /// Scripts for shells, each of which calls `lintel completion words`.
 pub(super) const BASH: &str = include_str!("completion/lintel.bash");
@@ -171,6 +172,9 @@ fn options(
         }
         if method.id == MethodId::LogsServices {
             found.offer("--follow", "go on with new lines as they come");
+        }
+        if tasks::makes_file(method.id) {
+            found.offer("--to", tasks::TO_SUMMARY);
         }
     }
     found

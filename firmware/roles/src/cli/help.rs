@@ -4,6 +4,7 @@ use lintel_api::{METHODS, Method, MethodId, Param, ParamKind};
 
 use super::args::Topic;
 use super::commands::{COMMANDS, Command, CommandOption, GLOBAL_OPTIONS};
+use super::tasks;
 use super::text::wrap;
 
 /// What a topic is about.
@@ -132,6 +133,9 @@ fn one(method: &Method) -> String {
     }
     if method.id == MethodId::LogsServices {
         text.push_str("  --follow, -f  go on with new lines as they come\n");
+    }
+    if tasks::makes_file(method.id) {
+        text.push_str(&format!("  --to FILE  {}\n", tasks::TO_SUMMARY));
     }
     text.push_str(&format!(
         "\nover HTTP: {} {}\n",

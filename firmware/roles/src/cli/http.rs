@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use lintel_api::{Content, Method, Param, Place, Verb};
 use lintel_ipc::call::Problem;
 use lintel_ipc::webd::Happened;
@@ -17,7 +18,7 @@ use rustls::crypto::{self, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::client::{ClientError, REPLY_WAIT};
 use super::text::io_words;
@@ -148,6 +149,11 @@ impl Host {
             return Ok(Ok(match method.content() {
                 Content::Json => serde_json::from_slice(&body)?,
                 Content::Text => Value::String(String::from_utf8_lossy(&body).into_owned()),
+                // As the control socket has it; what it is called is the task's to say.
+                Content::File => json!({
+                    "file_name": "",
+                    "content_base64": BASE64.encode(&body),
+                }),
             }));
         }
         match serde_json::from_slice::<Problem>(&body) {

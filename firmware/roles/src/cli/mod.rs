@@ -16,6 +16,7 @@ mod people;
 mod setup;
 mod shell;
 mod show;
+mod tasks;
 mod text;
 mod upkeep;
 
@@ -122,6 +123,9 @@ fn call(mut invocation: Invocation) -> Result<(), ExitCode> {
     })?;
     match ask(&mut client, &invocation) {
         Ok(value) if invocation.json => say(&pretty(&value)),
+        Ok(value) if tasks::makes_file(invocation.method.id) => {
+            return tasks::fetch(&mut client, &invocation, &value);
+        }
         Ok(value) => say(&show::text(
             invocation.method.id,
             &value,

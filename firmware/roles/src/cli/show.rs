@@ -3,8 +3,8 @@
 use lintel_api::MethodId;
 use lintel_api::types::{
     ConfigApplied, ConfigDiff, ConfigShown, ConfigValid, DnsCounters, DnsRecord, Interface, Lease,
-    LogEntry, NetworkInfo, Page, ReservationInfo, RevisionInfo, Service, Status, SystemInfo,
-    TokenCreated, WanStatus,
+    LogEntry, LogsFound, NetworkInfo, Page, ReservationInfo, RevisionInfo, Service, Status,
+    SystemInfo, Task, TokenCreated, WanStatus,
 };
 use lintel_model::clock::{ClockReport, TimeSource};
 use lintel_model::config::change::Change;
@@ -33,6 +33,17 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         MethodId::ServicesStatus => services(&typed::<Vec<Service>>(value)?),
         MethodId::SystemStats => upkeep::stats(&typed(value)?),
         MethodId::Metrics => typed::<String>(value)?,
+        MethodId::LogsSearch => {
+            let found: LogsFound = typed(value)?;
+            let lines: String = found.items.iter().rev().map(log_line).collect();
+            lines + &more(&found.next)
+        }
+        MethodId::LogsRotate => "A new file is begun.\n".to_owned(),
+        MethodId::LogsStatistics => upkeep::logs(&typed(value)?),
+        MethodId::TasksList => upkeep::tasks(&typed::<Vec<Task>>(value)?),
+        MethodId::TasksShow | MethodId::TasksCancel => upkeep::tasks(&[typed(value)?]),
+        // They lead to files.
+        MethodId::LogsExport | MethodId::SupportCollect | MethodId::TasksResult => return None,
         MethodId::ServicesBusStatus => upkeep::bus(&typed(value)?),
         MethodId::ServicesBusEvents => upkeep::events(&typed(value)?),
         MethodId::NetworkInfo => {

@@ -1,6 +1,6 @@
 //! Answers about the box itself for people: its bus of events, what it takes.
 
-use lintel_api::types::{BusStatus, Event, EventEntry, Page, SystemStats};
+use lintel_api::types::{BusStatus, Event, EventEntry, LogStats, Page, SystemStats, Task};
 use serde_json::Value;
 
 use super::text::{clean, dash, date, more, optional, row, span, table};
@@ -75,6 +75,59 @@ pub(super) fn stats(stats: &SystemStats) -> String {
         ]));
     }
     text + &table(&rows)
+}
+
+pub(super) fn logs(stats: &LogStats) -> String {
+    let oldest = stats.oldest_unix_ms.map(|ms| date(ms / 1000));
+    let mut text = format!(
+        "memory    {} lines, {} KiB of text, the oldest of {}\n\
+         storage   {} KiB written since boot, {} KiB wait\n",
+        stats.lines,
+        stats.text_bytes >> 10,
+        oldest.unwrap_or_else(dash),
+        stats.written_bytes >> 10,
+        stats.waiting_bytes >> 10,
+    );
+    let mut rows = vec![row(["ROLE", "LEVEL", "LINES SINCE BOOT"])];
+    for count in &stats.said {
+        let level = clean(&count.level);
+        rows.push(row([count.role.as_str(), &level, &count.lines.to_string()]));
+    }
+    text.push_str(&table(&rows));
+    if !stats.files.is_empty() {
+        let mut rows = vec![row(["FILE", "OCTETS"])];
+        let files = stats.files.iter();
+        rows.extend(files.map(|file| row([&clean(&file.name), &file.bytes.to_string()])));
+        text.push('\n');
+        text.push_str(&table(&rows));
+    }
+    text
+}
+
+pub(super) fn tasks(tasks: &[Task]) -> String {
+    if tasks.is_empty() {
+        return "No long work was done of late.\n".to_owned();
+    }
+    let mut rows = vec![row(["ID", "WHAT", "STATE", "DONE", "", "FILE"])];
+    for task in tasks {
+        let file = task.result.as_ref();
+        let file = file.map(|file| format!("{}, {} KiB", clean(&file.file_name), file.bytes >> 10));
+        rows.push(row([
+            &task.id.to_string(),
+            &clean(&task.method),
+            task.state.as_str(),
+            &format!("{} %", per_cent(task)),
+            &clean(&task.text),
+            &file.unwrap_or_else(dash),
+        ]));
+    }
+    table(&rows)
+}
+
+/// How far it is.
+pub(super) fn per_cent(task: &Task) -> u64 {
+    let done = task.done.saturating_mul(100);
+    done.checked_div(task.total).unwrap_or(100).min(100)
 }
 
 pub(super) fn events(page: &Page<EventEntry>) -> String {

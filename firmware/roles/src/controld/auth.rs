@@ -149,6 +149,13 @@ impl Auth {
     }
 
     /// The second factor that counts.
+    /// What is kept as it is, or as something that can be tried against guesses.
+    pub(super) fn known_secrets(&self) -> Vec<String> {
+        let factors = self.totp.iter().chain(&self.totp_begun);
+        let factors = factors.map(|totp| totp.secret().to_owned());
+        self.hash.iter().cloned().chain(factors).collect()
+    }
+
     pub(super) fn totp(&mut self) -> &mut Option<Totp> {
         &mut self.totp
     }

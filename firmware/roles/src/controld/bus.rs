@@ -141,7 +141,8 @@ impl Core {
         }
     }
 
-    fn put(&mut self, now: Now, event: Event) {
+    /// A number that nothing else has had.
+    pub(super) fn event_number(&mut self, now: Now) -> u64 {
         if self.bus.next >= self.bus.reserved {
             let floor = now.unix_s.saturating_mul(EVENTS_A_SECOND);
             let floor = floor.max(self.bus.next);
@@ -151,8 +152,12 @@ impl Core {
             self.bus.next = first.unwrap_or(floor);
             self.bus.reserved = self.bus.next + BLOCK_EVENTS;
         }
-        let id = self.bus.next;
         self.bus.next += 1;
+        self.bus.next - 1
+    }
+
+    fn put(&mut self, now: Now, event: Event) {
+        let id = self.event_number(now);
         self.bus.keep(EventEntry {
             id,
             unix_s: now.unix_s,

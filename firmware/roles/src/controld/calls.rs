@@ -19,6 +19,8 @@ use serde_json::Value;
 use super::audit::reason;
 use super::auth::Bearer;
 use super::core::{Core, InitUse, Measure, Now, Output, Via, Waiter};
+use super::support::Support;
+use super::tasks::{Heard, Work};
 
 /// Lines of a log unless the caller says otherwise.
 const LOG_LINES_DEFAULT: u32 = 100;
@@ -94,8 +96,8 @@ impl Core {
             .into(),
             MethodId::Status => self.status_call(now, waiter, memory),
             MethodId::SystemInfo => Ok(self.system_info(now, memory)).into(),
-            MethodId::SystemStats => self.measure_call(now, waiter, Measure::Stats),
-            MethodId::Metrics => self.measure_call(now, waiter, Measure::Metrics),
+            MethodId::SystemStats => self.measure_call(now, Measure::Stats(waiter)),
+            MethodId::Metrics => self.measure_call(now, Measure::Metrics(waiter)),
             MethodId::SystemReboot => self.act(now, waiter, InitRequest::Reboot),
             MethodId::SystemPoweroff => self.act(now, waiter, InitRequest::PowerOff),
             MethodId::SystemDataReset => match read::<ResetParams>(params) {
@@ -214,6 +216,21 @@ impl Core {
                 }
             }
             MethodId::LogsServices => self.logs_call(now, waiter, params),
+            MethodId::LogsSearch => self.log_search(now, waiter, params),
+            MethodId::LogsExport => self.log_export(now, params),
+            MethodId::LogsRotate => self.act(now, waiter, InitRequest::RotateLogs),
+            MethodId::LogsStatistics => {
+                let used = InitUse::LogStatistics(waiter);
+                self.later(now, InitRequest::LogStatistics, used)
+            }
+            MethodId::SupportCollect => {
+                let work = Work::Support(Box::new(Support::new(self, now)));
+                self.begin_task(now, "support.collect", work).into()
+            }
+            MethodId::TasksList => Ok(self.task_list()).into(),
+            MethodId::TasksShow => read(params).and_then(|p| self.task_shown(&p)).into(),
+            MethodId::TasksCancel => read(params).and_then(|p| self.task_cancel(now, &p)).into(),
+            MethodId::TasksResult => read(params).and_then(|p| self.task_result(&p)).into(),
             MethodId::AuthStatus => Ok(self.auth_status(now, caller)).into(),
             MethodId::AuthSetup => self.auth_setup(now, caller, params),
             MethodId::AuthLogin => self.auth_login(now, caller, params),
@@ -310,7 +327,7 @@ impl Core {
         self.later(now, request, InitUse::Act(waiter))
     }
 
-    fn later(&mut self, now: Now, request: InitRequest, used: InitUse) -> Outcome {
+    pub(super) fn later(&mut self, now: Now, request: InitRequest, used: InitUse) -> Outcome {
         if self.ask_init(now, request, used) {
             Outcome::Later
         } else {
@@ -336,9 +353,8 @@ impl Core {
         self.later(now, InitRequest::Services, InitUse::Status(waiter, memory))
     }
 
-    fn measure_call(&mut self, now: Now, waiter: Waiter, measure: Measure) -> Outcome {
-        let used = InitUse::Measure(waiter, measure);
-        self.later(now, InitRequest::Services, used)
+    fn measure_call(&mut self, now: Now, measure: Measure) -> Outcome {
+        self.later(now, InitRequest::Services, InitUse::Measure(measure))
     }
 
     fn services_call(&mut self, now: Now, waiter: Waiter) -> Outcome {
@@ -393,7 +409,14 @@ impl Core {
                 self.reply_value(waiter, &status);
             }
             // Also when init refused: the machine can be measured all the same.
-            (InitUse::Measure(waiter, measure), _) => self.say(Output::Measure { waiter, measure }),
+            (InitUse::Measure(measure), _) => self.say(Output::Measure(measure)),
+            (InitUse::Task(id), reply) => self.task_heard(now, id, Heard::Init(reply)),
+            (InitUse::Search(waiter, search), InitReply::Logs(lines)) => {
+                self.log_found(waiter, &search, lines);
+            }
+            (InitUse::LogStatistics(waiter), InitReply::LogStatistics(statistics)) => {
+                self.reply_value(waiter, &super::log_calls::shown(statistics));
+            }
             (InitUse::Services(waiter), InitReply::Services(_)) => {
                 let list = self.service_list();
                 self.reply_value(waiter, &list);
@@ -407,7 +430,14 @@ impl Core {
                 self.services = None;
                 self.reply_value(waiter, &Done {});
             }
-            (InitUse::Services(waiter) | InitUse::Logs(waiter) | InitUse::Act(waiter), _) => {
+            (
+                InitUse::Services(waiter)
+                | InitUse::Logs(waiter)
+                | InitUse::LogStatistics(waiter)
+                | InitUse::Search(waiter, _)
+                | InitUse::Act(waiter),
+                _,
+            ) => {
                 let why = failure.unwrap_or_else(|| {
                     problem(
                         500,
@@ -532,7 +562,7 @@ fn away(role: &str) -> Problem {
     )
 }
 
-fn role(name: &str) -> Result<RoleName, Problem> {
+pub(super) fn role(name: &str) -> Result<RoleName, Problem> {
     RoleName::SPAWNED
         .into_iter()
         .find(|role| role.as_str() == name)
@@ -548,7 +578,7 @@ fn role(name: &str) -> Result<RoleName, Problem> {
         })
 }
 
-fn entry(line: LogLine) -> LogEntry {
+pub(super) fn entry(line: LogLine) -> LogEntry {
     LogEntry {
         uptime_ms: line.uptime_ms,
         unix_ms: line.unix_ms,

@@ -337,7 +337,7 @@ impl Core {
             let Some(number) = number else {
                 return Outcome::Now(Err(cannot_store()));
             };
-            log::info!("revision {number} by {author}: {reason}");
+            log::info!("revision {number} by {author}");
             answer.revision = Some(number);
             answer.committed = true;
             self.keep_leaving(now, &wish.config);

@@ -36,6 +36,7 @@ use lintel_store::{Store, StoreError, TlsRow};
 use super::auth::Auth;
 use super::commits::PendingPreview;
 use super::confirm::Window;
+use super::log_calls::LogSearch;
 pub use super::machine::Figures;
 use super::sealing::{SealDone, SealJob, Sealing};
 use super::startup::{self, Active};
@@ -124,8 +125,6 @@ pub enum Input {
     },
     /// What the kernel says of the machine.
     Measured {
-        /// Who asked.
-        waiter: Waiter,
         /// What for.
         measure: Measure,
         /// The figures.
@@ -171,12 +170,7 @@ pub enum Output {
         reply: Box<Reply>,
     },
     /// Measure the machine and say [`Input::Measured`].
-    Measure {
-        /// Repeated.
-        waiter: Waiter,
-        /// Repeated.
-        measure: Measure,
-    },
+    Measure(Measure),
     /// To every connection of the control socket that listens.
     Events(Vec<Happened>),
     /// To a thread that does it and answers with [`Input::Sealed`].
@@ -203,7 +197,13 @@ pub(super) enum InitUse {
     /// `logs.services`.
     Logs(Waiter),
     /// `system.stats` and `metrics`: the machine is measured next.
-    Measure(Waiter, Measure),
+    Measure(Measure),
+    /// `logs.search`.
+    Search(Waiter, LogSearch),
+    /// `logs.statistics`.
+    LogStatistics(Waiter),
+    /// A step of a task.
+    Task(u64),
     /// Something done; the sentence is for the problem when it is not.
     Act(Waiter),
 }
@@ -286,6 +286,7 @@ pub struct Core {
     /// Notices that are not the planner's: code, and where it can come more than once, a mark.
     pub(super) own_notices: BTreeMap<NoticeCode, Notice>,
     pub(super) bus: super::bus::Bus,
+    pub(super) tasks: super::tasks::Tasks,
     pub(super) time_at: Instant,
     pub(super) note_at: Instant,
     /// When to look whether something changed since the newest backup.
@@ -406,6 +407,7 @@ impl Core {
             init_id: 0,
             own_notices,
             bus: super::bus::Bus::default(),
+            tasks: super::tasks::Tasks::default(),
             time_at: now.mono,
             note_at: now.mono,
             backup_at: now.mono + super::backups::BACKUP_AFTER,
@@ -453,11 +455,7 @@ impl Core {
                 last,
             } => self.watch(connection, id, last),
             Input::Unwatch { connection } => self.unwatch(connection),
-            Input::Measured {
-                waiter,
-                measure,
-                figures,
-            } => self.measured(now, waiter, measure, figures),
+            Input::Measured { measure, figures } => self.measured(now, measure, figures),
             Input::Streams(streams) => self.streams(streams),
             Input::Sealed(done) => self.sealed(now, done),
             Input::Data(state) => self.data(now, state),
@@ -524,6 +522,9 @@ impl Core {
             let (waiter, answer) = (pending.waiter, pending.answer.clone());
             self.reply_value(waiter, &answer);
         }
+        if due(self.tasks.deadline()) {
+            self.run_tasks(now);
+        }
         self.end_leases(now);
         self.announce_notices(now);
         // Last: what was done above is told with it.
@@ -548,6 +549,7 @@ impl Core {
             self.converge_at,
             self.dns_due,
             self.bus.deadline(),
+            self.tasks.deadline(),
             self.lease_end_at,
             Some(self.time_at),
             Some(self.note_at),
@@ -594,6 +596,16 @@ impl Core {
 
     fn stop(&mut self, now: Now) {
         self.note(now);
+    }
+
+    /// Secrets that this process holds as they are, for what must not have them in it.
+    pub(super) fn known_secrets(&self) -> Vec<String> {
+        let mut secrets = self.auth.known_secrets();
+        if let Some(tls) = &self.tls {
+            secrets.push(data_encoding::BASE64.encode(&tls.key_der));
+            secrets.push(data_encoding::HEXLOWER.encode(&tls.key_der));
+        }
+        secrets
     }
 
     /// Asks init; false when too much is on its way.

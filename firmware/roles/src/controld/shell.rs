@@ -328,13 +328,9 @@ impl Shell {
                     }
                     None
                 }
-                Output::Measure { waiter, measure } => {
+                Output::Measure(measure) => {
                     let figures = self.machine.read();
-                    let measured = Input::Measured {
-                        waiter,
-                        measure,
-                        figures,
-                    };
+                    let measured = Input::Measured { measure, figures };
                     self.core.handle(now(&self.ctx), measured);
                     None
                 }

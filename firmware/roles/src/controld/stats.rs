@@ -6,37 +6,38 @@ use serde_json::Value;
 
 use super::core::{Core, Now, Waiter};
 use super::machine::Figures;
+use super::tasks::Heard;
 use super::views::state_word;
 
 /// For whom the machine is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Measure {
     /// `system.stats`.
-    Stats,
+    Stats(Waiter),
     /// `metrics`.
-    Metrics,
+    Metrics(Waiter),
+    /// A step of a task.
+    Task(u64),
 }
 
 impl Core {
     /// The figures came: answers who asked.
-    pub(super) fn measured(
-        &mut self,
-        now: Now,
-        waiter: Waiter,
-        measure: Measure,
-        figures: Figures,
-    ) {
-        let stats = self.stats(now, figures);
+    pub(super) fn measured(&mut self, now: Now, measure: Measure, figures: Figures) {
         match measure {
-            Measure::Stats => self.reply_value(waiter, &stats),
-            Measure::Metrics => {
+            Measure::Task(id) => self.task_heard(now, id, Heard::Figures(figures)),
+            Measure::Stats(waiter) => {
+                let stats = self.stats(now, figures);
+                self.reply_value(waiter, &stats);
+            }
+            Measure::Metrics(waiter) => {
+                let stats = self.stats(now, figures);
                 let text = self.metrics(now, &stats);
                 self.reply(waiter, Ok(Value::String(text)), None);
             }
         }
     }
 
-    fn stats(&mut self, now: Now, figures: Figures) -> SystemStats {
+    pub(super) fn stats(&mut self, now: Now, figures: Figures) -> SystemStats {
         let cpu = figures.cpu.map(|cpu| CpuStats {
             busy_percent: busy_percent(self.cpu_before, cpu),
             ..cpu

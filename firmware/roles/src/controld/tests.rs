@@ -13,6 +13,7 @@ mod people;
 mod random;
 mod snapshots;
 mod stats;
+mod tasks;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -118,6 +119,8 @@ struct Bench {
     /// With what webd began.
     history: Vec<Happened>,
     asked: Vec<InitRequest>,
+    /// Requests that init has not answered.
+    unanswered: Vec<(u64, InitRequest)>,
     restart: bool,
     /// Work of passphrases, until somebody does it.
     jobs: Vec<SealJob>,
@@ -158,6 +161,7 @@ impl Bench {
             history: Vec::new(),
             figures: Figures::default(),
             asked: Vec::new(),
+            unanswered: Vec::new(),
             restart: false,
             jobs: Vec::new(),
             next_call: 0,
@@ -279,21 +283,19 @@ impl Bench {
                 Output::Init { id, request } => {
                     self.asked.push(request.clone());
                     if self.init {
-                        let reply = match request {
+                        let reply = match &request {
                             InitRequest::Services => InitReply::Services(Vec::new()),
                             InitRequest::Logs { .. } => InitReply::Logs(Vec::new()),
                             _ => InitReply::Done,
                         };
                         self.core.handle(now, Input::Init { id, reply });
+                    } else {
+                        self.unanswered.push((id, request));
                     }
                 }
-                Output::Measure { waiter, measure } => {
+                Output::Measure(measure) => {
                     let figures = self.figures.clone();
-                    let measured = Input::Measured {
-                        waiter,
-                        measure,
-                        figures,
-                    };
+                    let measured = Input::Measured { measure, figures };
                     self.core.handle(now, measured);
                 }
                 Output::Restart => self.restart = true,

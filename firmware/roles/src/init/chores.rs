@@ -145,6 +145,7 @@ impl Chores {
     /// Shows a line that goes nowhere else.
     pub fn say(&mut self, level: &str, text: &str) {
         self.show(&LogLine {
+            seq: 0,
             uptime_ms: Clock.now().as_millis(),
             unix_ms: Clock.unix_ms(),
             role: RoleName::Init,

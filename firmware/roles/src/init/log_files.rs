@@ -2,10 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use embassy_time::{Duration, Instant};
-use lintel_ipc::init::LogLine;
+use lintel_ipc::init::{LOG_PART_BYTES_MAX, LogFileStatus, LogLine, LogStatistics};
 use lintel_model::RoleName;
 
 /// A file is turned over at this size.
@@ -27,6 +28,16 @@ pub const CRASH_RECORD_EVERY: Duration = Duration::from_secs(60);
 /// Log lines in a crash record.
 pub const CRASH_LINES: usize = 40;
 
+/// Between two files that are begun on request.
+pub const ROTATE_EVERY: Duration = Duration::from_secs(60);
+/// Most files that are told of.
+const FILES_MAX: usize = CRASH_RECORDS_MAX + OLD_FILES_MAX as usize + 1;
+/// The file that is written.
+const CURRENT: &str = "lintel.log";
+/// The directories, as they are told.
+const LOG: &str = "log";
+const CRASH: &str = "crash";
+
 /// The files below a data directory.
 #[derive(Debug)]
 pub struct LogFiles {
@@ -34,6 +45,8 @@ pub struct LogFiles {
     crash_dir: PathBuf,
     waiting: Vec<u8>,
     flush_at: Option<Instant>,
+    written_bytes: u64,
+    rotated_at: Option<Instant>,
     crashes: Vec<(RoleName, Instant)>,
 }
 
@@ -45,6 +58,8 @@ impl LogFiles {
             crash_dir: data_dir.join("crash"),
             waiting: Vec::new(),
             flush_at: None,
+            written_bytes: 0,
+            rotated_at: None,
             crashes: Vec::new(),
         }
     }
@@ -76,16 +91,88 @@ impl LogFiles {
         if waiting.is_empty() {
             return Ok(());
         }
-        let path = self.log_dir.join("lintel.log");
+        let path = self.log_dir.join(CURRENT);
         if fs::metadata(&path).is_ok_and(|meta| meta.len() > FILE_BYTES_MAX) {
             self.turn_over(&path)?;
         }
-        open_append(&path)?.write_all(&waiting)
+        open_append(&path)?.write_all(&waiting)?;
+        self.written_bytes += waiting.len() as u64;
+        Ok(())
+    }
+
+    /// Writes what waits, and begins a new file; not oftener than the flash likes.
+    pub fn rotate(&mut self, now: Instant) -> io::Result<()> {
+        if self.rotated_at.is_some_and(|at| now < at + ROTATE_EVERY) {
+            return Err(io::Error::other(format!(
+                "a new file was begun less than {} s ago",
+                ROTATE_EVERY.as_secs()
+            )));
+        }
+        self.flush()?;
+        let path = self.log_dir.join(CURRENT);
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() > 0) {
+            self.rotated_at = Some(now);
+            self.turn_over(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what lies on the storage to what the ring says of itself.
+    pub fn add_statistics(&self, statistics: &mut LogStatistics) {
+        statistics.waiting_bytes = self.waiting.len() as u64;
+        statistics.written_bytes = self.written_bytes;
+        statistics.files = self.files();
+    }
+
+    /// The log's files, the newest first, then the records of crashes.
+    fn files(&self) -> Vec<LogFileStatus> {
+        let logs = std::iter::once(CURRENT.to_owned())
+            .chain((1..=OLD_FILES_MAX).map(|n| format!("{CURRENT}.{n}")))
+            .map(|name| (format!("{LOG}/{name}"), self.log_dir.join(name)));
+        let mut crashes: Vec<_> = fs::read_dir(&self.crash_dir)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                let name = entry.file_name().into_string().ok()?;
+                Some((format!("{CRASH}/{name}"), entry.path()))
+            })
+            .collect();
+        crashes.sort();
+        logs.chain(crashes)
+            .filter_map(|(name, path)| {
+                let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+                let bytes = meta.len();
+                Some(LogFileStatus { name, bytes })
+            })
+            .take(FILES_MAX)
+            .collect()
+    }
+
+    /// Part of a file that [`Self::files`] names, and where the next begins.
+    pub fn read(&self, name: &str, offset: u64) -> io::Result<(String, Option<u64>)> {
+        // Only what is there by our own list: a name is no path.
+        if !self.files().iter().any(|file| file.name == name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let path = match name.split_once('/') {
+            Some((LOG, name)) => self.log_dir.join(name),
+            Some((CRASH, name)) => self.crash_dir.join(name),
+            _ => return Err(io::ErrorKind::NotFound.into()),
+        };
+        let mut octets = vec![0; LOG_PART_BYTES_MAX];
+        let n = File::open(path)?.read_at(&mut octets, offset)?;
+        octets.truncate(n);
+        let next = (n == LOG_PART_BYTES_MAX).then(|| offset + n as u64);
+        // A letter that the part's end cuts in two is lost; everything else is as it was said.
+        let text = String::from_utf8_lossy(&octets);
+        let plain = |c: &char| *c == '\n' || !c.is_control();
+        Ok((text.chars().filter(plain).collect(), next))
     }
 
     /// `lintel.log` becomes `lintel.log.1`, that one `.2`, and the last goes.
     fn turn_over(&self, path: &Path) -> io::Result<()> {
-        let old = |n: u32| self.log_dir.join(format!("lintel.log.{n}"));
+        let old = |n: u32| self.log_dir.join(format!("{CURRENT}.{n}"));
         for n in (1..OLD_FILES_MAX).rev() {
             if old(n).exists() {
                 fs::rename(old(n), old(n + 1))?;
@@ -151,6 +238,7 @@ mod tests {
 
     fn line(level: &str, text: String) -> LogLine {
         LogLine {
+            seq: 0,
             uptime_ms: 0,
             unix_ms: 0,
             role: RoleName::Netd,
@@ -178,6 +266,49 @@ mod tests {
         files.flush().unwrap();
         let text = fs::read_to_string(dir.join("log/lintel.log")).unwrap();
         assert!(text.ends_with("netd info one\n0.000 netd error two\n"));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_new_file_is_begun_on_request_and_parts_are_read_by_name() {
+        let dir = dir("rotate");
+        let mut files = LogFiles::new(&dir);
+        let now = Instant::from_secs(1_000);
+        files.push(now, &line("info", "x".repeat(LOG_PART_BYTES_MAX)));
+        files.push(now, &line("info", "the end".to_owned()));
+        files.rotate(now).unwrap();
+        assert!(files.rotate(now).is_err(), "too soon");
+        files.push(now, &line("info", "new\x1b".to_owned()));
+        files.flush().unwrap();
+        files
+            .crash(now, RoleName::Netd, "1-netd.txt", "signal 9", &[])
+            .unwrap();
+        let mut statistics = LogStatistics::default();
+        files.add_statistics(&mut statistics);
+        let names: Vec<&str> = statistics.files.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["log/lintel.log", "log/lintel.log.1", "crash/1-netd.txt"]
+        );
+        let written = statistics.files[0].bytes + statistics.files[1].bytes;
+        assert_eq!(statistics.written_bytes, written);
+        let (first, next) = files.read("log/lintel.log.1", 0).unwrap();
+        let (rest, end) = files.read("log/lintel.log.1", next.unwrap()).unwrap();
+        assert_eq!(end, None);
+        assert!((first + &rest).ends_with("netd info the end\n"));
+        assert_eq!(
+            files.read("log/lintel.log", 0).unwrap().0,
+            "0.000 netd info new\n"
+        );
+        for name in [
+            "log/../clock",
+            "clock",
+            "/etc/passwd",
+            "log/lintel.log.9",
+            "",
+        ] {
+            assert!(files.read(name, 0).is_err(), "{name}");
+        }
         fs::remove_dir_all(dir).unwrap();
     }
 

@@ -1,13 +1,15 @@
 //! The last lines of every role, in memory and bounded.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use lintel_ipc::init::LogLine;
+use lintel_ipc::init::{LogLine, LogStatistics};
 use lintel_model::RoleName;
 use lintel_rt::logger::LINE_BYTES_MAX;
 
 /// Lines kept in memory: an hour of a busy evening.
 pub const LINES_MAX: usize = 4096;
+/// From the worst down.
+const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
 /// Octets of text kept in memory, for lines longer than usual.
 pub const TEXT_BYTES_MAX: usize = 512 << 10;
 
@@ -16,11 +18,19 @@ pub const TEXT_BYTES_MAX: usize = 512 << 10;
 pub struct Logs {
     lines: VecDeque<LogLine>,
     text_bytes: usize,
+    /// Lines since boot.
+    said: u64,
+    counts: BTreeMap<(RoleName, &'static str), u64>,
 }
 
 impl Logs {
     /// Adds a line and lets the oldest go.
-    pub fn push(&mut self, line: LogLine) {
+    pub fn push(&mut self, mut line: LogLine) {
+        self.said += 1;
+        line.seq = self.said;
+        let level = LEVELS.into_iter().find(|level| *level == line.level);
+        let level = level.unwrap_or("warn");
+        *self.counts.entry((line.role, level)).or_default() += 1;
         self.text_bytes += line.text.len();
         self.lines.push_back(line);
         while self.lines.len() > LINES_MAX || self.text_bytes > TEXT_BYTES_MAX {
@@ -28,6 +38,20 @@ impl Logs {
                 break;
             };
             self.text_bytes -= gone.text.len();
+        }
+    }
+
+    /// What is held, and what was said; files are not this one's to know.
+    pub fn statistics(&self) -> LogStatistics {
+        let said = self.counts.iter();
+        LogStatistics {
+            lines: self.lines.len() as u64,
+            text_bytes: self.text_bytes as u64,
+            oldest_unix_ms: self.lines.front().map(|line| line.unix_ms),
+            said: said
+                .map(|((role, level), count)| (*role, (*level).to_owned(), *count))
+                .collect(),
+            ..LogStatistics::default()
         }
     }
 
@@ -111,6 +135,7 @@ mod tests {
 
     fn line(role: RoleName, text: &str) -> LogLine {
         LogLine {
+            seq: 0,
             uptime_ms: 0,
             unix_ms: 0,
             role,
@@ -130,6 +155,13 @@ mod tests {
             logs.push(line(RoleName::Netd, &"x".repeat(LINE_BYTES_MAX)));
         }
         assert!(logs.text_bytes <= TEXT_BYTES_MAX);
+        let statistics = logs.statistics();
+        assert_eq!(statistics.lines, logs.lines.len() as u64);
+        let newest = logs.lines.back().unwrap();
+        assert_eq!(
+            statistics.said,
+            [(RoleName::Netd, "info".to_owned(), newest.seq)]
+        );
     }
 
     #[test]

@@ -690,6 +690,7 @@ impl Shell {
     fn add_line(&mut self, role: RoleName, level: &str, text: String) {
         let now = self.clock.now();
         let line = LogLine {
+            seq: 0,
             uptime_ms: now.as_millis(),
             unix_ms: self.clock.unix_ms(),
             role,

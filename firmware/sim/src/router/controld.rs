@@ -286,7 +286,7 @@ impl Router {
             Output::Control { reply, .. } => return self.replied(out, &reply),
             Output::Webd(_)
             | Output::Timed(_)
-            | Output::Measure { .. }
+            | Output::Measure(_)
             | Output::Events(_)
             | Output::Seal(_)
             | Output::Restart => return,

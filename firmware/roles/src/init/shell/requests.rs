@@ -8,10 +8,12 @@ use lintel_rt::table::policy;
 
 use super::{End, Shell};
 use crate::init::faults;
+use crate::init::logs::LINES_MAX;
 use crate::init::supervise::Input;
 
-/// Log lines handed to controld at once, so that a reply stays far below a message's bound.
-const REPLY_LINES_MAX: usize = 2_000;
+/// Log lines handed to controld at once: all that are held, which is a megabyte at most and far
+/// below a message's bound.
+const REPLY_LINES_MAX: usize = LINES_MAX;
 
 impl Shell {
     pub(super) fn on_message(&mut self, at: usize, role: RoleName, message: ToInit) {
@@ -57,6 +59,31 @@ impl Shell {
                 self.take_own_lines();
                 let lines_max = usize::try_from(lines_max).unwrap_or(REPLY_LINES_MAX);
                 InitReply::Logs(self.logs.newest(role, lines_max.min(REPLY_LINES_MAX)))
+            }
+            InitRequest::LogStatistics => {
+                self.take_own_lines();
+                let mut statistics = self.logs.statistics();
+                if let Some(files) = &self.setup.files {
+                    files.add_statistics(&mut statistics);
+                }
+                InitReply::LogStatistics(statistics)
+            }
+            InitRequest::LogFile { name, offset } => {
+                let files = self.setup.files.as_ref();
+                match files.map(|files| files.read(&name, offset)) {
+                    Some(Ok((text, next))) => InitReply::LogFile { text, next },
+                    Some(Err(error)) => InitReply::Failed(format!("no such file: {error}")),
+                    None => InitReply::Failed("there is no storage for it".to_owned()),
+                }
+            }
+            InitRequest::RotateLogs => {
+                self.take_own_lines();
+                let now = self.clock.now();
+                match self.setup.files.as_mut().map(|files| files.rotate(now)) {
+                    Some(Ok(())) => InitReply::Done,
+                    Some(Err(error)) => InitReply::Failed(error.to_string()),
+                    None => InitReply::Failed("there is no storage for it".to_owned()),
+                }
             }
             InitRequest::Restart { role } if self.setup.roles.contains(&role) => {
                 log::info!("{role} is restarted on request");

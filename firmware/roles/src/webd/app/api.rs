@@ -1,5 +1,7 @@
 //! REST: (verb, path) -> method of `lintel-api`, one object of parameters, one call.
 
+use data_encoding::BASE64;
+use lintel_api::types::TaskResult;
 use lintel_api::{Content, Lookup, Method, MethodId, Place};
 use lintel_ipc::call::{FieldError, Problem};
 use serde_json::{Map, Value};
@@ -72,6 +74,12 @@ fn perform(
         }
         match (method.content(), value) {
             (Content::Text, Value::String(text)) => text.into_bytes(),
+            (Content::File, value) => {
+                let (name, content) = file(value)?;
+                let disposition = format!("attachment; filename=\"{name}\"");
+                fields.push(("content-disposition", disposition));
+                content
+            }
             (_, value) => value.to_string().into_bytes(),
         }
     };
@@ -80,6 +88,16 @@ fn perform(
         fields,
         body,
     })
+}
+
+/// A file's name and content; the name is of letters that stand in a field as they are.
+fn file(value: Value) -> Result<(String, Vec<u8>), Problem> {
+    let broken = || problem(500, "internal", "The file cannot be read", "");
+    let file: TaskResult = serde_json::from_value(value).map_err(|_| broken())?;
+    let content = BASE64.decode(file.content_base64.as_bytes());
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "-._".contains(*c);
+    let name = file.file_name.chars().filter(plain).collect();
+    Ok((name, content.map_err(|_| broken())?))
 }
 
 /// Path, query and body as one object; every wrong field is named at once.
