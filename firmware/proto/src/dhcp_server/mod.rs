@@ -308,7 +308,9 @@ impl Server {
         next.next_token = self.next_token;
         next.drops = std::mem::take(&mut self.drops);
         let waiting = std::mem::replace(self, next).pending;
-        for Pending { mut request, .. } in waiting.into_values() {
+        for pending in waiting.into_values() {
+            let promised = pending.binding;
+            let mut request = pending.request;
             let outcome = self
                 .subnet_of(request.link, request.message.giaddr)
                 .and_then(|subnet| {
@@ -320,6 +322,7 @@ impl Server {
             if let Err(reason) = outcome {
                 self.drops.count(reason);
             }
+            self.take_back(now, promised);
         }
         Ok(())
     }

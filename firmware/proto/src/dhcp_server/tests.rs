@@ -332,6 +332,33 @@ fn while_the_disk_is_away_a_client_gets_what_is_left_and_a_stranger_waits_for_it
 }
 
 #[test]
+fn a_promise_that_a_new_configuration_overtakes_is_taken_back() {
+    let mut lan = Lan::new(config());
+    let first = lan.join(mac(1), "laptop");
+    // The pool leaves the client's address out, and it takes another.
+    let mut narrow = config();
+    narrow.subnets[0].first = (u32::from(first.address) + 1).into();
+    let disk: Vec<Binding> = lan.disk.values().cloned().collect();
+    lan.server.restart(lan.now, narrow, disk.clone()).unwrap();
+    lan.disk_works = false;
+    let offer = lan.one(&message(MessageType::Discover, mac(1)));
+    assert_ne!(offer.yiaddr, first.address);
+    assert!(lan.send(&selecting(mac(1), offer.yiaddr)).is_empty());
+    // The pool is as before, and what the disk says of it was told before it heard of the other.
+    lan.disk_works = true;
+    lan.server.restart(lan.now, config(), disk).unwrap();
+    lan.drain();
+    let late = &lan.disk[&offer.yiaddr];
+    assert_eq!(late.state, BindingState::Released);
+    let disk: Vec<Binding> = lan.disk.values().cloned().collect();
+    lan.server.restart(lan.now, config(), disk).unwrap();
+    assert_eq!(
+        lan.one(&selecting(mac(1), first.address)).yiaddr,
+        first.address
+    );
+}
+
+#[test]
 fn an_address_that_answers_is_left_alone() {
     let mut lan = Lan::new(config());
     lan.give(&message(MessageType::Discover, mac(1)));

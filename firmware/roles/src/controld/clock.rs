@@ -21,8 +21,9 @@ const WORD_CHARS_MAX: usize = 64;
 /// Largest frequency correction believed, 2^-16 ppm: what the kernel takes.
 const DRIFT_MAX: i64 = 500 << 16;
 
-/// A smaller leap of the clock is none for leases.
-const LEAP_S_MIN: u64 = 30;
+/// A smaller leap of the clock is none for leases: they count whole seconds, and so do both clocks
+/// that tell when the box started.
+const LEAP_S_MIN: u64 = 2;
 
 /// What is known of the clock.
 #[derive(Debug)]
