@@ -76,6 +76,13 @@ fn an_unchanged_configuration_sends_no_write_to_the_kernel() {
     }
     let same = capture.stop();
     assert_eq!(same, [], "an unchanged configuration wrote");
+    // Nor do a record and a reservation that somebody enters.
+    let mut capture = Capture::start(router, "entries.pcap");
+    router.cli_ok(&["dns", "records", "add", "nas", "A", "192.168.1.5"]);
+    let reservation = ["dhcp", "reservations", "add", "02:00:5e:00:53:01"];
+    router.cli_ok(&[&reservation[..], &["--address", "192.168.1.9"]].concat());
+    router.cli_ok(&["dns", "records", "delete", "nas"]);
+    assert_eq!(capture.stop(), [], "an entry wrote");
 
     // The monitor can count: a change that the kernel must hear of is seen.
     let other = router.dir.write(
