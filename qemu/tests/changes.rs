@@ -27,6 +27,7 @@ const SOON: Duration = Duration::from_secs(60);
 const FACTORY: &str = "192.168.1.1";
 const OLD: &str = "192.168.77.1";
 const NEW: &str = "10.9.8.1";
+const BESIDE: &str = "10.9.8.254";
 const PASSWORD: &str = "seven green bottles";
 /// How long a change waits here before it is taken back.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -159,36 +160,46 @@ fn moves_in_a_browser(owner: &Owner) {
         browser.keys("#password", &format!("{PASSWORD}{ENTER}"));
         browser.wait_for(".headline .title", "Online");
     });
-    step("and moves the household from the settings page", || {
-        browser.open(&format!("http://{OLD}/config"));
+    move_to(owner, &browser, OLD, NEW);
+    step("the device follows, and the old address is let go", || {
+        owner.follow(NEW);
+        owner.post(NEW, "/api/auth/login", &json!({"password": PASSWORD}));
+        until("the old address is gone", SOON, || !owner.is_served(OLD));
+        browser.open(&format!("http://{NEW}/"));
+        browser.wait_for(".headline .title", "Online");
+        is_online(&owner.host);
+    });
+    move_to(owner, &browser, NEW, BESIDE);
+    step("the device goes on by the router that it was told", || {
+        assert_eq!(owner.host.lease(SOON).router, NEW);
+        assert!(owner.is_served(NEW));
+        is_online(&owner.host);
+    });
+}
+
+/// From the settings page, which nobody touches after the click.
+fn move_to(owner: &Owner, browser: &Browser<'_>, from: &str, to: &str) {
+    step(&format!("the household moves to {to}"), || {
+        browser.open(&format!("http://{from}/config"));
         browser.wait_for("main h1", "Settings");
         browser.script(&format!(
             "const e = document.querySelector('#toml'); e.value = {}; \
              e.dispatchEvent(new Event('input', {{bubbles: true}}))",
-            json!(config(NEW, ""))
+            json!(config(to, ""))
         ));
         browser.wait_for("#problems", "Nothing is wrong");
         browser.click("[value=commit]");
     });
     step("the same page finds the box and confirms", || {
-        let page = json!(format!("http://{NEW}/"));
+        let page = json!(format!("http://{to}/"));
         browser.wait_until("the status page at the new address", || {
             browser.script("return location.href") == page
         });
         browser.wait_for(".headline .title", "Online");
-        browser.wait_for("#live", &format!("{NEW}/24"));
-        let status = owner.status(OLD);
+        browser.wait_for("#live", &format!("{to}/24"));
+        let status = owner.status(from);
         assert!(status["config"]["pending"].is_null(), "{status}");
-        assert_eq!(
-            owner.get(OLD, "/api/config").unwrap()["toml"],
-            config(NEW, "")
-        );
-    });
-    step("the device follows, and the old address is let go", || {
-        owner.follow(NEW);
-        until("the old address is gone", SOON, || !owner.is_served(OLD));
-        browser.open(&format!("http://{NEW}/"));
-        browser.wait_for(".headline .title", "Online");
-        is_online(&owner.host);
+        let shown = owner.get(from, "/api/config").unwrap();
+        assert_eq!(shown["toml"], config(to, ""));
     });
 }
