@@ -29,7 +29,7 @@ use appliance_tests::{Street, step};
 use netns_tests::client::Host;
 use netns_tests::isp::DhcpServer;
 use netns_tests::told::notice;
-use netns_tests::until_some;
+use netns_tests::{until, until_some};
 use serde_json::Value;
 
 /// A boot under emulation on a busy machine.
@@ -412,6 +412,10 @@ impl Load {
             &street.dir.path("config.log"),
             ["python3", "-B", script, "config", BOX, jar, &next],
         );
+        // Every cut is to fall into a commit.
+        until("somebody changes the configuration", SOON, || {
+            !config.printed().is_empty()
+        });
         Self { leases, config }
     }
 
