@@ -122,7 +122,8 @@ pub fn match_ports(
         for selector in lan_open {
             let reason =
                 "it was a port of the household's network, and which one it is here is not clear";
-            let candidates = free.iter().copied().map(selector_of).collect();
+            let name = |port: &&LinkStatus| selector_of(port, &places.here);
+            let candidates = free.iter().map(name).collect();
             places.ask(selector, reason.to_owned(), candidates);
         }
     }
@@ -148,7 +149,8 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     fn take(&mut self, selector: &PortSelector, port: &'a LinkStatus) {
-        self.set(selector, selector_of(port), Some(port));
+        let to = selector_of(port, &self.here);
+        self.set(selector, to, Some(port));
     }
 
     fn keep(&mut self, selector: &PortSelector, port: Option<&'a LinkStatus>) {
@@ -176,7 +178,8 @@ impl<'a> Places<'a> {
     }
 
     fn free(&self) -> Vec<PortSelector> {
-        self.free_ports().into_iter().map(selector_of).collect()
+        let name = |port| selector_of(port, &self.here);
+        self.free_ports().into_iter().map(name).collect()
     }
 
     fn ask(&mut self, selector: &PortSelector, reason: String, candidates: Vec<PortSelector>) {
@@ -196,13 +199,16 @@ fn is_same(record: &PortRecord, port: &LinkStatus, same_board: bool) -> bool {
     adapter || socket
 }
 
-/// What survives a reboot best.
-fn selector_of(port: &LinkStatus) -> PortSelector {
-    match (&port.bus_path, identity(port)) {
-        (Some(path), _) => PortSelector::Path(path.clone()),
-        (None, Some(mac)) => PortSelector::Mac(mac),
-        (None, None) => PortSelector::Name(port.name.clone()),
-    }
+/// What survives a reboot best and finds this port: boards there are whose ports share an address.
+fn selector_of(port: &LinkStatus, here: &[&LinkStatus]) -> PortSelector {
+    let path = port.bus_path.clone().map(PortSelector::Path);
+    let mac = identity(port).map(PortSelector::Mac);
+    let finds_it =
+        |selector: &PortSelector| find(selector, here).is_some_and(|found| found.name == port.name);
+    let mut stable = [path, mac].into_iter().flatten();
+    stable
+        .find(finds_it)
+        .unwrap_or_else(|| PortSelector::Name(port.name.clone()))
 }
 
 #[cfg(test)]
@@ -340,6 +346,22 @@ mod tests {
         );
         assert!(match_ports(&config, &records, false, &old(), &none()).is_err());
         assert!(match_ports(&config, &[], true, &old(), &none()).is_err());
+    }
+
+    #[test]
+    fn ports_that_share_an_address_are_told_apart() {
+        let config = config("eth0", &["eth1"]);
+        let records = record_ports(&config, &old());
+        let twin = |name| LinkStatus {
+            bus_path: None,
+            ..link(name, 7)
+        };
+        let new = facts(vec![twin("a"), twin("b")]);
+        let chosen = [("eth0", "b"), ("eth1", "a")]
+            .map(|(from, to)| (from.parse().unwrap(), to.parse().unwrap()));
+        let matched = match_ports(&config, &records, false, &new, &chosen.into()).unwrap();
+        let lan = vec!["mac:02:00:00:00:00:07".to_owned()];
+        assert_eq!(ports(&matched), ("b".to_owned(), lan));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The table of targets. What one asserts stands at its function.
 
+pub mod backup;
 pub mod boot;
 pub mod config;
 pub mod controld;
@@ -90,6 +91,9 @@ pub const TARGETS: &[Target] = &[
         dns_forward::steps,
         400,
     ),
+    row("backup", backup::backup, backup::backup_text, 400),
+    row("sealed", backup::sealed, backup::sealed_octets, 300),
+    row("port_match", backup::port_match, dns_forward::steps, 100),
     row("gpt", boot::gpt, dns_forward::steps, 60),
     row("channel", streams::channel, streams::datagram_octets, 120),
     row("http_head", web::http_head, web::request_octets, 120),
