@@ -2,7 +2,8 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,9 @@ pub const READY: &str = "lintel: ready";
 
 /// The log of the guest's writes, below the work directory.
 pub const WRITE_LOG: &str = "writes.log";
+
+/// QEMU's monitor, below the work directory.
+const MONITOR: &str = "monitor";
 
 /// What a machine boots.
 #[derive(Debug, Clone)]
@@ -82,6 +86,7 @@ pub struct Machine {
     lines: Lines,
     launched: Instant,
     log: PathBuf,
+    monitor: PathBuf,
 }
 
 impl Machine {
@@ -124,6 +129,10 @@ impl Machine {
         command.args(ports);
         command.args(["-no-reboot", "-device", "virtio-rng-pci"]);
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        let monitor = dir.path(MONITOR);
+        let _ = fs::remove_file(&monitor);
+        let monitor_at = format!("unix:{},server=on,wait=off", monitor.display());
+        command.args(["-monitor", &monitor_at]);
         if let Some(rtc) = &boot.rtc {
             command.args(["-rtc", &format!("base={rtc}")]);
         }
@@ -190,6 +199,22 @@ impl Machine {
             lines,
             launched,
             log,
+            monitor,
+        }
+    }
+
+    /// Holds a key of the machine's keyboard for so long; returns at once.
+    pub fn hold_key(&self, key: &str, ms: u32) {
+        let mut monitor = UnixStream::connect(&self.monitor).expect("QEMU's monitor");
+        writeln!(monitor, "sendkey {key} {ms}").expect("QEMU reads its monitor");
+        // It answers with its prompt when it has read the line.
+        let mut said = Vec::new();
+        let wanted = format!("sendkey {key} {ms}");
+        let mut part = [0; 512];
+        while !String::from_utf8_lossy(&said).contains("\n(qemu)") {
+            let length = monitor.read(&mut part).expect("QEMU's monitor");
+            assert!(length > 0, "the monitor ended before it took {wanted}");
+            said.extend(part.iter().take(length));
         }
     }
 

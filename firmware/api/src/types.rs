@@ -1043,6 +1043,9 @@ pub struct AuthStatus {
     /// A second factor is wanted at the login.
     #[serde(default)]
     pub totp: bool,
+    /// While no password is set: that somebody at the box took it away, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<String>,
     /// The box's name, for the page's title.
     pub hostname: HostName,
     /// As in [`SystemInfo`].

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use lintel_model::RoleName;
 use lintel_model::board::BoardSpec;
 use lintel_model::facts::DataState;
+use lintel_model::reset::Reset;
 use serde::{Deserialize, Serialize};
 
 /// From init to a role.
@@ -35,6 +36,8 @@ pub enum FromInit {
     /// To controld alone: some role is elsewhere in its life. All of them, without the memory they
     /// take; the first comes soon after controld is ready.
     Services(Vec<ServiceStatus>),
+    /// To controld alone: somebody at the box wants this.
+    Reset(Reset),
     /// /data changed its state after the start.
     Data(DataState),
     /// Try what a hijacked role would and tell what was refused. Sent only while the kernel
@@ -79,6 +82,9 @@ pub struct Start {
     pub boot_id: String,
     /// The sockets that travel with this message.
     pub sockets: Vec<SocketName>,
+    /// A reset that somebody at the box wants, or had before this boot.
+    #[serde(default)]
+    pub reset: Option<Reset>,
     /// `lintel.test=1` on the kernel command line.
     pub test: bool,
 }

@@ -91,6 +91,8 @@ pub enum NoticeCode {
     NotConfirmed,
     /// An address that is to be one device's is in use by another.
     AddressHeld,
+    /// Somebody at the box reset the password, or everything.
+    Reset,
     /// Somebody else's object stands beside ours.
     Foreign,
     /// A step failed and is tried again.

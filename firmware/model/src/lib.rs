@@ -22,6 +22,7 @@ pub mod names;
 pub mod nft;
 pub mod observed;
 pub mod preview;
+pub mod reset;
 pub mod role;
 pub mod services;
 pub mod step;

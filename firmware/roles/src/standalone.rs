@@ -323,6 +323,7 @@ fn start_message(policy: &RolePolicy, prepared: Prepared) -> Start {
         boot_id: boot_id(),
         sockets: policy.sockets.to_vec(),
         test: false,
+        reset: None,
     }
 }
 

@@ -199,6 +199,7 @@ impl<'a> House<'a> {
             boot_id: "0".to_owned(),
             sockets: Vec::new(),
             test: false,
+            reset: None,
         };
         let store = Store::open_or_restore(&disk.dir, UNIX_S);
         let ports = [("eth0", 2), ("eth1", 3)];

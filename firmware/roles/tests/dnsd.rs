@@ -66,6 +66,7 @@ impl Dnsd {
             boot_id: String::new(),
             sockets: vec![SocketName::DnsUdp, SocketName::DnsTcp],
             test: false,
+            reset: None,
         };
         init.send_with(&FromInit::Start(Box::new(start)), vec![udp, tcp])
             .unwrap();

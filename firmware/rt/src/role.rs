@@ -13,6 +13,7 @@ use lintel_ipc::init::{
 };
 use lintel_model::RoleName;
 use lintel_model::facts::DataState;
+use lintel_model::reset::Reset;
 
 use crate::channel::{Channel, ChannelError};
 use crate::clock::Clock;
@@ -59,6 +60,8 @@ pub enum InitEvent {
     },
     /// /data changed its state.
     Data(DataState),
+    /// Somebody at the box wants this.
+    Reset(Reset),
     /// Some role is elsewhere in its life: all of them.
     Services(Vec<ServiceStatus>),
     /// Finish and return from `main`.
@@ -171,6 +174,7 @@ impl RoleContext {
                 }
                 FromInit::Reply { id, reply } => return Ok(Some(InitEvent::Reply { id, reply })),
                 FromInit::Services(list) => return Ok(Some(InitEvent::Services(list))),
+                FromInit::Reset(reset) => return Ok(Some(InitEvent::Reset(reset))),
                 FromInit::Data(state) => return Ok(Some(InitEvent::Data(state))),
                 FromInit::Stop => return Ok(Some(InitEvent::Stop)),
                 FromInit::Probe => self.probe()?,

@@ -167,6 +167,7 @@ impl Child {
         let poller = Poller::new().unwrap();
         poller.add(&channel, 0, Interest::READ).unwrap();
         let start = Start {
+            reset: None,
             role: policy.role,
             run: None,
             data_dir: dir.to_owned(),

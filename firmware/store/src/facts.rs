@@ -3,6 +3,7 @@
 use lintel_model::Ipv4Net;
 use lintel_model::config::PortSelector;
 use lintel_model::lease::WanLease;
+use lintel_model::reset::Reset;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +22,8 @@ pub enum Fact {
     Password,
     /// The second factor of the householder, as controld writes it.
     Totp,
+    /// A reset by somebody at the box that was done.
+    Reset,
     /// The box's addresses in networks that the LAN has left.
     Leaving,
     /// Wall clock when it was last known to be right or at least running, Unix seconds.
@@ -33,6 +36,15 @@ pub enum Fact {
     Restored,
     /// The first number that no event has had.
     NextEvent,
+}
+
+/// A reset by somebody at the box that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct ResetNote {
+    /// Which.
+    pub reset: Reset,
+    /// Identity of the boot in which it was done.
+    pub boot_id: String,
 }
 
 /// What is noted now and then, and never waited for.
@@ -54,6 +66,7 @@ impl Fact {
             Self::DetectedWan => "detected-wan",
             Self::Password => "password",
             Self::Totp => "totp",
+            Self::Reset => "reset",
             Self::Leaving => "leaving",
             Self::LastTime => "last-time",
             Self::Drift => "drift",
@@ -97,6 +110,30 @@ impl Store {
         set(&change, Fact::Password, Some(hash))?;
         change
             .execute("DELETE FROM sessions", [])
+            .map_err(&failed)?;
+        change.commit().map_err(&failed)
+    }
+
+    /// The reset by somebody at the box that was done, and in which boot.
+    pub fn reset_note(&self) -> Result<Option<ResetNote>, StoreError> {
+        self.fact(Fact::Reset)
+    }
+
+    /// Stores that note, or that there is none.
+    pub fn set_reset_note(&mut self, note: Option<&ResetNote>) -> Result<(), StoreError> {
+        set(&self.db, Fact::Reset, note)
+    }
+
+    /// Nobody owns the box from then on: password, second factor, sessions and tokens go in the
+    /// moment in which the reset is noted.
+    pub fn forget_people(&mut self, note: &ResetNote) -> Result<(), StoreError> {
+        let failed = StoreError::sql("taking the password away");
+        let change = self.db.transaction().map_err(&failed)?;
+        set::<str>(&change, Fact::Password, None)?;
+        set::<str>(&change, Fact::Totp, None)?;
+        set(&change, Fact::Reset, Some(note))?;
+        change
+            .execute_batch("DELETE FROM sessions; DELETE FROM tokens;")
             .map_err(&failed)?;
         change.commit().map_err(&failed)
     }

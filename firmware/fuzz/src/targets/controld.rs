@@ -102,6 +102,7 @@ impl House {
             boot_id: "0".to_owned(),
             sockets: Vec::new(),
             test: false,
+            reset: None,
         };
         let rng = Box::new(SeededRng::new(any(u)));
         let store = Store::memory().expect("memory");

@@ -181,6 +181,16 @@ impl Auth {
         self.sessions.clear();
     }
 
+    /// Nobody owns the box any more, as the store says already. How fast passwords may be
+    /// guessed stays.
+    pub(super) fn forget_people(&mut self) {
+        self.hash = None;
+        self.sessions.clear();
+        self.tokens.clear();
+        self.totp = None;
+        self.totp_begun = None;
+    }
+
     /// Whom the token belongs to; using a session keeps it alive.
     pub(super) fn bearer(&mut self, now: Now, token: Option<&str>) -> Bearer {
         let Some(token) = token else {

@@ -28,6 +28,7 @@ use lintel_model::RoleName;
 use lintel_model::facts::{DataState, Facts, Notice, NoticeCode};
 use lintel_model::lease::Binding;
 use lintel_model::observed::ObservedState;
+use lintel_model::reset::Reset;
 use lintel_model::services::{DnsSpec, Resolved};
 use lintel_plan::converge::Converge;
 use lintel_proto::rng::Rng;
@@ -107,6 +108,8 @@ pub enum Input {
         /// The answer.
         reply: InitReply,
     },
+    /// Somebody at the box wants this, says init.
+    Reset(Reset),
     /// init tells of the roles, since one of them changed.
     Services(Vec<ServiceStatus>),
     /// A connection of the control socket listens to events from now on.
@@ -430,6 +433,7 @@ impl Core {
         core.certify(now);
         core.resolved.dns.hosts = core.hosts(now);
         core.begin_snapshots(now);
+        core.presence(now);
         Ok(core)
     }
 
@@ -448,6 +452,7 @@ impl Core {
             Input::Timed(message) => self.timed(now, message),
             Input::Call { via, call, memory } => self.call(now, via, call, memory),
             Input::Init { id, reply } => self.init(now, id, reply),
+            Input::Reset(reset) => self.reset(now, reset),
             Input::Services(list) => self.services_told(now, list),
             Input::Watch {
                 connection,

@@ -32,6 +32,7 @@ mod metrics;
 mod once;
 mod pace;
 mod people_calls;
+mod presence;
 mod redact;
 pub mod sealing;
 mod sessions;

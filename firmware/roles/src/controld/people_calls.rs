@@ -33,6 +33,7 @@ impl Core {
             totp: good && self.auth.wants_code(),
             hostname: self.active.config.system.hostname.clone(),
             tls_sha256: self.tls_sha256(),
+            reset: (!claimed).then(|| self.reset_text()).flatten(),
         }
     }
 
@@ -120,6 +121,7 @@ impl Core {
         self.stored("storing the password", |store| store.set_password(&hash))
             .ok_or_else(cannot_store)?;
         self.auth.claimed(hash);
+        self.reset_is_dealt_with();
         self.want_snapshot(now);
         log::info!("the householder's password is set");
         Ok(())

@@ -166,6 +166,7 @@ impl Shell {
                 InitEvent::Channel { .. } => {}
                 InitEvent::Reply { id, reply } => self.core.handle(now, Input::Init { id, reply }),
                 InitEvent::Services(list) => self.core.handle(now, Input::Services(list)),
+                InitEvent::Reset(reset) => self.core.handle(now, Input::Reset(reset)),
                 InitEvent::Data(state) => self.core.handle(now, Input::Data(state)),
                 InitEvent::Stop => {
                     self.core.handle(now, Input::Stop);

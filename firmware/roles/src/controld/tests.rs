@@ -10,6 +10,7 @@ mod kernel;
 mod leases;
 mod once;
 mod people;
+mod presence;
 mod random;
 mod snapshots;
 mod stats;
@@ -78,6 +79,7 @@ fn start() -> Start {
         boot_id: "0".to_owned(),
         sockets: Vec::new(),
         test: false,
+        reset: None,
     }
 }
 

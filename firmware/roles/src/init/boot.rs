@@ -13,6 +13,7 @@ use lintel_ipc::init::Start;
 use lintel_model::RoleName;
 use lintel_model::board::BoardSpec;
 use lintel_model::facts::DataState;
+use lintel_model::reset::{Reset, ResetBy, ResetKind};
 use lintel_rt::clock::Clock;
 use lintel_rt::device::{Watchdog, raise_loopback};
 use lintel_rt::logger;
@@ -25,12 +26,14 @@ use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
+use super::button::{Button, KEY_RESTART};
 use super::chores::{Chores, Screen};
 use super::cmdline::KernelCommandLine;
 use super::console::Consoles;
 use super::data;
 use super::groups::{self, Groups};
 use super::log_files::LogFiles;
+use super::presence;
 use super::shell::{End, Setup, Shell, chain};
 
 const DATA_DIR: &str = "/data";
@@ -63,6 +66,7 @@ pub fn boot() -> ! {
         log::error!("lo stays down: {error}");
     }
     let mut setup = setup(&line);
+    setup.button = Some(Button::new(line.button.unwrap_or(KEY_RESTART)));
     setup.chores.watchdog = watchdog;
     setup.chores.screen = Screen::Console(console);
     let end = match Shell::new(setup) {
@@ -204,7 +208,8 @@ fn conntrack_entries_max(total_kib: u64) -> u64 {
 
 /// Opens /data, and says whether it is good.
 fn use_data(shell: &mut Shell, line: &KernelCommandLine) -> bool {
-    let data = open_data(line);
+    let mut data = open_data(line);
+    shell.reset(resets(&mut data, line));
     let dir = data.is_ok().then(|| PathBuf::from(DATA_DIR));
     set_clock_floor(dir.as_deref());
     let state = match &data {
@@ -215,6 +220,39 @@ fn use_data(shell: &mut Shell, line: &KernelCommandLine) -> bool {
     };
     shell.data_opened(state, dir.as_deref().map(LogFiles::new), dir);
     data.is_ok()
+}
+
+/// What somebody at the box wants to be reset, or had reset before this boot. Everything is
+/// removed here, where nobody has /data open yet; also when it does not mount.
+fn resets(data: &mut Result<(), data::DataError>, line: &KernelCommandLine) -> Option<Reset> {
+    let dir = Path::new(DATA_DIR);
+    let mark = data.is_ok().then(|| presence::mark(dir)).flatten();
+    let by = |kind, by| Some(Reset { kind, by });
+    match line.reset {
+        Some(ResetKind::Factory) if mark == Some(ResetBy::Argument) => {}
+        Some(ResetKind::Factory) => {
+            log::warn!("lintel.reset=factory: everything that is stored is removed");
+            if data.is_ok()
+                && let Err(errno) = umount2(dir, MntFlags::empty())
+            {
+                log::error!("/data cannot be made anew, since it stays mounted: {errno}");
+                return None;
+            }
+            let done = reset_data(line);
+            *data = open_data(line);
+            let kept = done.and_then(|()| presence::leave_mark(dir, ResetBy::Argument));
+            if let Err(error) = kept {
+                log::error!("/data could not be made anew: {error}");
+                return None;
+            }
+        }
+        Some(ResetKind::Password) | None => presence::clear_mark(dir),
+    }
+    match (line.reset, mark) {
+        (Some(kind), _) => by(kind, ResetBy::Argument),
+        (None, Some(ResetBy::Button)) => by(ResetKind::Factory, ResetBy::Button),
+        (None, _) => None,
+    }
 }
 
 fn open_data(line: &KernelCommandLine) -> Result<(), data::DataError> {
@@ -286,6 +324,7 @@ fn setup(line: &KernelCommandLine) -> Setup {
         boot_id: super::boot_id(),
         sockets: Vec::new(),
         test: line.test,
+        reset: None,
         data_dir: PathBuf::from(DATA_DIR),
         run_dir: run_dir.clone(),
     };
@@ -306,6 +345,7 @@ fn setup(line: &KernelCommandLine) -> Setup {
         files: None,
         escape_test: line.escape_test,
         groups: groups(),
+        button: None,
         chores,
         exe,
         start,
@@ -383,8 +423,16 @@ fn end_box(end: End, watchdog: Option<Watchdog>, data_good: bool, line: &KernelC
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         let _ = mount(None::<&str>, data_dir, None::<&str>, flags, None::<&str>);
     }
-    if end == End::ResetData {
-        let text = match reset_data(line) {
+    if matches!(end, End::ResetData | End::ButtonReset) {
+        let done = reset_data(line).and_then(|()| match end {
+            // So that the next boot can tell of it.
+            End::ButtonReset => open_data(line)
+                .map_err(io::Error::other)
+                .and_then(|()| presence::leave_mark(data_dir, ResetBy::Button))
+                .and_then(|()| Ok(umount2(data_dir, MntFlags::empty())?)),
+            _ => Ok(()),
+        });
+        let text = match done {
             Ok(()) => "/data was made anew".to_owned(),
             Err(error) => format!("/data could not be made anew: {error}"),
         };
@@ -397,7 +445,7 @@ fn end_box(end: End, watchdog: Option<Watchdog>, data_good: bool, line: &KernelC
     }
     let mode = match end {
         End::PowerOff => RebootMode::RB_POWER_OFF,
-        End::Stop | End::Reboot | End::ResetData => RebootMode::RB_AUTOBOOT,
+        End::Stop | End::Reboot | End::ResetData | End::ButtonReset => RebootMode::RB_AUTOBOOT,
     };
     loop {
         let _ = reboot(mode);

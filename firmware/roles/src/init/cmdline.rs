@@ -1,5 +1,7 @@
 //! The kernel's command line: the few words that are ours.
 
+use lintel_model::reset::ResetKind;
+
 /// What the command line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelCommandLine {
@@ -12,6 +14,11 @@ pub struct KernelCommandLine {
     pub data: Option<String>,
     /// `lintel.wan=pci-0000:00:03.0`: bus path of the port labelled WAN.
     pub wan: Option<String>,
+    /// `lintel.reset=password` or `lintel.reset=factory`: once, as long as it stands there.
+    pub reset: Option<ResetKind>,
+    /// `lintel.button=88`: number of the key that is the box's button, of
+    /// linux/input-event-codes.h, where it is not `KEY_RESTART`.
+    pub button: Option<u16>,
 }
 
 impl KernelCommandLine {
@@ -24,6 +31,8 @@ impl KernelCommandLine {
                 Some(("lintel.escape", value)) => found.escape_test = value == "1",
                 Some(("lintel.data", value)) => found.data = Some(value.to_owned()),
                 Some(("lintel.wan", value)) => found.wan = Some(value.to_owned()),
+                Some(("lintel.reset", value)) => found.reset = ResetKind::from_word(value),
+                Some(("lintel.button", value)) => found.button = value.parse().ok(),
                 _ => {}
             }
         }
@@ -41,6 +50,12 @@ mod tests {
         assert!(line.test);
         assert_eq!(line.data.as_deref(), Some("none"));
         assert!(!KernelCommandLine::parse("lintel.test=0").test);
+        let reset = KernelCommandLine::parse("lintel.reset=factory lintel.button=88");
+        assert_eq!(
+            (reset.reset, reset.button),
+            (Some(ResetKind::Factory), Some(88))
+        );
+        assert_eq!(KernelCommandLine::parse("lintel.reset=all").reset, None);
         assert!(!KernelCommandLine::parse("lintel.tested=1 test=1").test);
     }
 }

@@ -12,6 +12,7 @@
 //! are cut and cleaned, requests of others than controld are dropped.
 
 pub mod boot;
+pub mod button;
 pub mod chores;
 pub mod cmdline;
 pub mod console;
@@ -21,6 +22,7 @@ pub mod gpt;
 pub mod groups;
 pub mod log_files;
 pub mod logs;
+pub mod presence;
 pub mod prompt;
 pub mod run;
 pub mod shell;

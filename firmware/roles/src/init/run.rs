@@ -138,6 +138,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         files: good.then(|| LogFiles::new(&data_dir)),
         escape_test: false,
         groups: None,
+        button: None,
         chores: Chores::default(),
         start: Start {
             role: RoleName::Init,
@@ -154,6 +155,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
             boot_id: super::boot_id(),
             sockets: Vec::new(),
             test: false,
+            reset: None,
         },
     };
     let mut shell = Shell::new(setup).map_err(io("starting the supervisor".to_owned()))?;

@@ -13,6 +13,7 @@ use embassy_time::{Duration, Instant};
 use lintel_ipc::init::{ChannelKind, FromInit, LogLine, ServiceState, SocketName, Start, ToInit};
 use lintel_model::RoleName;
 use lintel_model::facts::DataState;
+use lintel_model::reset::{Reset, ResetBy, ResetKind};
 use lintel_rt::channel::{self, Channel, ChannelError};
 use lintel_rt::clock::Clock;
 use lintel_rt::logger;
@@ -26,6 +27,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::button::{Button, Press};
 use super::chores::Chores;
 use super::groups::Groups;
 use super::log_files::{CRASH_LINES, LogFiles};
@@ -47,6 +49,7 @@ const POLL_FAILED_PAUSE: std::time::Duration = std::time::Duration::from_millis(
 const SIGNALS: Token = 0;
 const CHANNEL: Token = 0x100;
 const PIPE: Token = 0x200;
+const BUTTON: Token = 0x300;
 
 /// How the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +62,8 @@ pub enum End {
     PowerOff,
     /// Make /data anew, then start again.
     ResetData,
+    /// The same by the box's button, of which the next boot tells.
+    ButtonReset,
 }
 
 /// What differs between a box and `lintel run`.
@@ -80,6 +85,8 @@ pub struct Setup {
     pub escape_test: bool,
     /// Bounds of the roles' memory; `None` where init has no control groups.
     pub groups: Option<Groups>,
+    /// The box's button, where there is a box.
+    pub button: Option<Button>,
     /// What a box does beside its roles.
     pub chores: Chores,
 }
@@ -222,6 +229,7 @@ impl Shell {
                 self.supervisor.timeout(),
                 self.setup.files.as_ref().and_then(LogFiles::timeout),
                 self.setup.chores.timeout(),
+                self.setup.button.as_ref().and_then(Button::timeout),
                 self.tell_at,
             ]
             .into_iter()
@@ -241,6 +249,7 @@ impl Shell {
             self.do_outputs();
             self.tell_services(now);
             self.do_chores(now);
+            self.look_after_button(now);
             self.take_own_lines();
         }
         self.take_own_lines();
@@ -297,6 +306,48 @@ impl Shell {
         }
     }
 
+    fn look_after_button(&mut self, now: Instant) {
+        let Some(button) = &mut self.setup.button else {
+            return;
+        };
+        for device in button.look(now) {
+            if let Err(error) = self.poller.add(device, BUTTON, Interest::READ) {
+                log::warn!("the button is not watched: {error}");
+            }
+        }
+        if let Some(Press::Say(text)) = button.handle_timeout(now) {
+            log::warn!("{text}");
+        }
+    }
+
+    /// Somebody holds the button, or let it go.
+    fn on_button(&mut self) {
+        let now = self.clock.now();
+        let button = self.setup.button.as_mut();
+        for press in button.map(|button| button.read(now)).unwrap_or_default() {
+            match press {
+                Press::Say(text) => log::warn!("{text}"),
+                Press::Reset(ResetKind::Password) => {
+                    log::warn!("the button takes the password away");
+                    let reset = Reset {
+                        kind: ResetKind::Password,
+                        by: ResetBy::Button,
+                    };
+                    self.send(RoleName::Controld, &FromInit::Reset(reset), Vec::new());
+                }
+                Press::Reset(ResetKind::Factory) => {
+                    log::warn!("the button removes everything that is stored");
+                    self.finish(End::ButtonReset);
+                }
+            }
+        }
+    }
+
+    /// What controld shall know of resets when it starts.
+    pub fn reset(&mut self, reset: Option<Reset>) {
+        self.setup.start.reset = reset;
+    }
+
     fn flush_files(&mut self) {
         if let Some(files) = &mut self.setup.files
             && let Err(error) = files.flush()
@@ -315,7 +366,8 @@ impl Shell {
         match event.token {
             SIGNALS => self.on_signals(),
             CHANNEL..PIPE => self.on_channel(seat(CHANNEL), event),
-            _ => self.on_pipe(seat(PIPE)),
+            PIPE..BUTTON => self.on_pipe(seat(PIPE)),
+            _ => self.on_button(),
         }
     }
 

@@ -167,7 +167,10 @@ impl Netd {
                         self.hand_overs.begin(with, channel);
                     }
                 }
-                InitEvent::Reply { .. } | InitEvent::Services(_) | InitEvent::Data(_) => {}
+                InitEvent::Reply { .. }
+                | InitEvent::Services(_)
+                | InitEvent::Reset(_)
+                | InitEvent::Data(_) => {}
             }
         }
         Ok(true)

@@ -58,6 +58,7 @@ impl Stage {
             boot_id: String::new(),
             sockets: names,
             test: false,
+            reset: None,
         };
         init.send_with(&FromInit::Start(Box::new(start)), fds)
             .unwrap();

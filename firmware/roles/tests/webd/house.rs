@@ -216,6 +216,7 @@ impl Neighbours {
             boot_id: "b007".to_owned(),
             sockets: vec![SocketName::Http, SocketName::Https],
             test: true,
+            reset: None,
         };
         init.send_with(&FromInit::Start(Box::new(start)), listeners)
             .unwrap();
@@ -319,6 +320,7 @@ fn answer(knowledge: &mut Knowledge, call: Call) -> Option<Reply> {
     let result = match call.method.as_str() {
         "auth.status" => Ok(json!(AuthStatus {
             totp: false,
+            reset: None,
             claimed: knowledge.password.is_some(),
             logged_in,
             may_claim: knowledge.password.is_none() && !failed,

@@ -59,6 +59,7 @@ impl Controld {
                 boot_id: "0".to_owned(),
                 sockets: Vec::new(),
                 test: false,
+                reset: None,
             },
             lives: 0,
             inbox: VecDeque::new(),

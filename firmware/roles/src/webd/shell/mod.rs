@@ -181,6 +181,7 @@ impl Shell {
                 InitEvent::Channel { .. }
                 | InitEvent::Reply { .. }
                 | InitEvent::Services(_)
+                | InitEvent::Reset(_)
                 | InitEvent::Data(_) => {}
             }
         }
