@@ -38,10 +38,27 @@ impl Owner {
         Some((answer.status, answer.json()))
     }
 
+    /// Asks again while the box is busy: hashing a password takes an emulated machine seconds. What
+    /// was done all the same by a call before is then in the way of its repetition.
     fn must(&self, verb: &str, path: &str, body: &Value) -> Value {
-        let (status, answer) = self.send(verb, path, body).unwrap();
-        assert_eq!(status, 200, "{verb} {path}: {answer}");
+        let (mut tries, mut last) = (0, (0, Value::Null));
+        until(&format!("{verb} {path} is answered"), BOOT, || {
+            tries += 1;
+            last = self.send(verb, path, body).unwrap_or_default();
+            !matches!(last.0, 0 | 503)
+        });
+        let (status, answer) = last;
+        assert!(
+            status == 200 || tries > 1 && status == 409,
+            "{verb} {path}: {status} {answer}"
+        );
         answer
+    }
+
+    /// Sets the password, and has a session.
+    fn claim(&self, password: &Value) {
+        self.must("POST", "/api/auth/setup", password);
+        self.must("POST", "/api/auth/login", password);
     }
 
     /// The page is served, and says so of the password.
@@ -99,7 +116,7 @@ fn a_word_at_the_boot_resets_once() {
     owner.host.lease(SOON);
     step("they are stored", || {
         owner.claimed(false);
-        owner.must("POST", "/api/auth/setup", &first);
+        owner.claim(&first);
         owner.must("POST", "/api/auth/tokens", &token);
         let nas = json!({ "name": "nas", "type": "A", "value": "192.168.1.77" });
         owner.must("POST", "/api/dns/records", &nas);
@@ -125,7 +142,7 @@ fn a_word_at_the_boot_resets_once() {
     step(
         "the next one to come sets a new one, and reads what happened",
         || {
-            owner.must("POST", "/api/auth/setup", &second);
+            owner.claim(&second);
             let notice = owner.notice().unwrap();
             assert!(notice.contains("Take that out"), "{notice}");
             assert_eq!(owner.trail("system.reset.password"), 1);
@@ -165,7 +182,7 @@ fn a_word_at_the_boot_resets_once() {
             !owner.host.dig(BOX, &["lintel.lan"]).is_empty()
         });
         assert!(!owner.has_name());
-        owner.must("POST", "/api/auth/setup", &first);
+        owner.claim(&first);
         assert_eq!(owner.trail("system.reset.factory"), 1);
         let revisions = owner.must("GET", "/api/config/revisions", &Value::Null);
         assert_eq!(revisions["items"].as_array().unwrap().len(), 1);
@@ -201,7 +218,7 @@ fn the_held_button_resets_the_password_or_everything() {
     owner.host.lease(SOON);
     step("they are stored", || {
         owner.claimed(false);
-        owner.must("POST", "/api/auth/setup", &first);
+        owner.claim(&first);
         let nas = json!({ "name": "nas", "type": "A", "value": "192.168.1.77" });
         owner.must("POST", "/api/dns/records", &nas);
         street
@@ -226,7 +243,7 @@ fn the_held_button_resets_the_password_or_everything() {
         assert!(status["reset"].as_str().unwrap().contains("by the button"));
         let (status, _) = owner.send("GET", "/api/status", &Value::Null).unwrap();
         assert_eq!(status, 401);
-        owner.must("POST", "/api/auth/setup", &second);
+        owner.claim(&second);
         assert_eq!(owner.trail("system.reset.password"), 1);
         assert_eq!(owner.notice(), None, "the owner has seen it");
         assert!(owner.has_name());
@@ -241,7 +258,7 @@ fn the_held_button_resets_the_password_or_everything() {
         boot(&mut street, button);
         let status = owner.claimed(false);
         assert!(status["reset"].as_str().unwrap().contains("by the button"));
-        owner.must("POST", "/api/auth/setup", &first);
+        owner.claim(&first);
         assert!(!owner.has_name());
         assert_eq!(owner.trail("system.reset.factory"), 1);
     });

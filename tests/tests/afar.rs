@@ -167,7 +167,7 @@ fn the_questions_follow_a_box_that_moves() {
     let shown = info["tls_sha256"].as_str().unwrap().to_owned();
     let token = home.token_file("write");
     let target = ["--host", "192.168.1.1", "--fingerprint", &shown];
-    let answers = home.dir.write("answers", "\n\n10.9.8.1\n\nyes\nyes\n");
+    let answers = home.dir.write("answers", "\n10.9.8.1\n\n\n\nyes\nyes\n");
     let binary = router::binary();
     let mut setup = home.street.hosts[0].ns.command([binary.to_str().unwrap()]);
     setup.args(target).args(["--token-file", &token, "setup"]);

@@ -58,6 +58,8 @@ fn a_householder_claims_the_router_and_watches_it() {
     browser.picture("setup-differ");
     browser.keys("#password", PASSWORD);
     browser.keys("#again", &format!("{PASSWORD}{ENTER}"));
+    browser.wait_for("h1", "How the internet comes");
+    browser.open(PAGE);
 
     // The status page says what is so.
     browser.wait_for(".headline .title", "Online");
@@ -163,6 +165,8 @@ fn a_page_from_elsewhere_cannot_change_the_router() {
     browser.open(PAGE);
     browser.keys("#password", PASSWORD);
     browser.keys("#again", &format!("{PASSWORD}{ENTER}"));
+    browser.wait_for("h1", "How the internet comes");
+    browser.open(PAGE);
     browser.wait_for(".headline .title", "Online");
     let form = browser.script("return document.querySelector('[name=form_token]').value");
     let form = form.as_str().unwrap();

@@ -41,6 +41,8 @@ fn owner(street: &Street) -> Option<Browser<'_>> {
     browser.open(PAGE);
     browser.keys("#password", PASSWORD);
     browser.keys("#again", &format!("{PASSWORD}{ENTER}"));
+    browser.wait_for("h1", "How the internet comes");
+    browser.open(PAGE);
     browser.wait_for(".headline .title", "Online");
     Some(browser)
 }
@@ -272,6 +274,113 @@ fn without_scripts_a_change_is_previewed_committed_and_overtaken() {
     let trimmed = |text: &Value| text.as_str().unwrap().trim().to_owned();
     assert_eq!(trimmed(&after), trimmed(&before));
     no_complaints(&browser, &[" 412 "]);
+}
+
+/// A browser before the box has an owner.
+fn visitor(street: &Street) -> Option<Browser<'_>> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let Some(browser) = Browser::start(Some(&street.hosts[0].ns), folder) else {
+        println!("SKIPPED: chromium and chromedriver are not installed");
+        return None;
+    };
+    browser.window(1100, 800);
+    Some(browser)
+}
+
+#[test]
+fn the_first_visit_asks_shows_what_will_happen_and_does_it() {
+    let (street, _client) = home();
+    let Some(browser) = visitor(&street) else {
+        return;
+    };
+    browser.open(PAGE);
+    browser.wait_for("h1", "Welcome");
+    pictures(&browser, "visit-1");
+    browser.keys("#password", PASSWORD);
+    browser.keys("#again", &format!("{PASSWORD}{ENTER}"));
+    // By keyboard alone: the first field has the focus, Enter goes on.
+    browser.wait_for("h1", "How the internet comes");
+    pictures(&browser, "visit-2");
+    browser.keys(":focus", ENTER);
+    browser.wait_for("h1", "The home network");
+    pictures(&browser, "visit-3");
+    let write = |field: &str, text: &str| {
+        browser.script(&format!("document.getElementById('{field}').value = ''"));
+        browser.keys(&format!("[id='{field}']"), text);
+    };
+    write("lan.address", &format!("10.9.8.0/24{ENTER}"));
+    browser.wait_for(".alert", "first or last address");
+    pictures(&browser, "visit-3-wrong");
+    write("lan.address", &format!("10.9.8.1/24{ENTER}"));
+    browser.wait_for("h1", "The box itself");
+    pictures(&browser, "visit-4");
+    browser.click("[value=back]");
+    browser.wait_for("h1", "The home network");
+    let kept = "return document.getElementById('lan.address').value";
+    assert_eq!(browser.script(kept), json!("10.9.8.1/24"));
+    browser.click("[value=next]");
+    browser.wait_for("h1", "The box itself");
+    write("system.hostname", &format!("attic{ENTER}"));
+    browser.wait_for("h1", "What will happen");
+    browser.wait_for("#preview", "The box moves to 10.9.8.1");
+    browser.wait_for(".changes", "attic");
+    pictures(&browser, "visit-5");
+    assert_eq!(told::status(&street.router)["config"]["revision"], 1);
+    browser.click("[value=done]");
+    // The page goes along, and nobody confirms by hand.
+    browser.wait_until("the status page at the new address", || {
+        browser.script("return location.href") == json!(NEW_PAGE)
+    });
+    browser.wait_for(".headline .title", "Online");
+    let status = status_when(&street.router, "it is confirmed", PATIENCE, |status| {
+        status["config"]["pending"].is_null() && status["kernel"]["converged"] == true
+    });
+    assert_eq!(status["config"]["revision"], 2, "{status}");
+    assert_eq!(status["system"]["hostname"], "attic");
+    no_complaints(&browser, &[" 422 "]);
+}
+
+#[test]
+fn the_first_visit_needs_no_script() {
+    let (street, _client) = home();
+    let Some(browser) = visitor(&street) else {
+        return;
+    };
+    browser.scripts(false);
+    browser.phone(true);
+    browser.open(PAGE);
+    browser.wait_for("h1", "Welcome");
+    browser.keys("#password", PASSWORD);
+    browser.keys("#again", &format!("{PASSWORD}{ENTER}"));
+    for title in [
+        "How the internet comes",
+        "The home network",
+        "The box itself",
+    ] {
+        browser.wait_for("h1", title);
+        browser.click("[value=next]");
+    }
+    // Every answer was the one that stood there: there is nothing to do.
+    browser.wait_for(".headline .title", "Online");
+    assert_eq!(told::status(&street.router)["config"]["revision"], 1);
+    // And once more, with one answer that changes something.
+    browser.open(&format!("{PAGE}welcome"));
+    browser.wait_for("h1", "How the internet comes");
+    browser.click("[value=none]");
+    for title in [
+        "How the internet comes",
+        "The home network",
+        "The box itself",
+    ] {
+        browser.wait_for("h1", title);
+        browser.click("[value=next]");
+    }
+    browser.wait_for("h1", "What will happen");
+    browser.wait_for(".changes", "wan.kind");
+    browser.click("[value=done]");
+    status_when(&street.router, "it is done", PATIENCE, |status| {
+        status["config"]["revision"] == 2 && status["wan"]["mode"] == "off"
+    });
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod controld;
 pub mod dhcpd;
 pub mod dnsd;
+mod first_visit;
 pub mod init;
 pub mod netd;
 pub mod standalone;

@@ -572,17 +572,19 @@ fn setup_judges_each_answer() {
         pty.expect("once more: ");
         pty.send(&format!("{second}\r"));
     }
-    let seen = pty.expect("name [attic] ");
+    let seen = pty.expect("none [dhcp] ");
     assert!(!seen.contains("enough"), "a password is not echoed: {seen}");
     // A wrong answer, an explanation, a right answer.
     for (prompt, answer, then) in [
-        ("", "two words", "no host name"),
-        ("name [attic] ", "?", "reached as attic.lan"),
-        ("name [attic] ", "cellar", "internet?"),
-        ("none [dhcp] ", "pppoe", "write \"dhcp\" or \"none\""),
+        ("", "pppoe", "write \"dhcp\" or \"none\""),
         ("none [dhcp] ", "none", "household's network?"),
         ("[192.168.1.1/24] ", "192.168.1.0", "first or last address"),
-        ("[192.168.1.1/24] ", "10.9.8.1", "time from?"),
+        ("[192.168.1.1/24] ", "10.9.8.1", "names live under?"),
+        ("domain [lan] ", "local", "multicast DNS"),
+        ("domain [lan] ", "home.arpa", "box called?"),
+        ("name [attic] ", "two words", "no host name"),
+        ("name [attic] ", "?", "reached as attic.lan"),
+        ("name [attic] ", "cellar", "time from?"),
         (
             "[pool.ntp.org] ",
             "192.0.2.999",
@@ -611,6 +613,7 @@ fn setup_judges_each_answer() {
     // What was not asked about stays.
     assert_eq!(config["wan"]["port"], "eth9");
     assert_eq!(config["lan"]["address"], "10.9.8.1/24");
+    assert_eq!(config["lan"]["domain"], "home.arpa");
     assert_eq!(config["ntp"]["servers"][0], "192.0.2.1");
     assert_eq!(config["ntp"]["pools"][0], "ntp.example.net");
     let auth: Value = serde_json::from_str(&house.cli(&["--json", "auth", "status"]).out).unwrap();
@@ -623,9 +626,9 @@ fn setup_changes_nothing_before_the_end() {
     let wrong = "a b\n".repeat(30);
     for (answers, code) in [
         (String::new(), 1),
-        (format!("{password}cellar\n"), 1),
+        (format!("{password}none\n"), 1),
         (format!("{password}{wrong}"), 2),
-        (format!("{password}cellar\n\n\n\nno\n"), 1),
+        (format!("{password}none\n\n\n\n\nno\n"), 1),
     ] {
         let out = house.cli_with(&["setup"], &answers);
         assert_eq!(out.code, code, "{}", out.err);

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use embassy_time::Duration;
 use lintel_api::MethodId;
 use lintel_api::types::{AuthStatus, ConfigApplied, ConfigShown, PASSWORD_CHARS_MIN};
-use lintel_model::config::{Config, TimeServer};
+use lintel_model::config::Config;
 use lintel_rt::clock::Clock;
 use lintel_rt::terminal;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use super::client::Client;
 use super::commands::CommandId;
 use super::text::wrap;
 use super::{EXIT_USAGE, Failure, complain, mutter, say, show, wrong_use};
+use crate::first_visit::{Question, STEPS, answered};
 
 /// Most wrong answers to one question: a program that talks to us ends.
 const TRIES_MAX: usize = 20;
@@ -98,10 +99,9 @@ impl Setup {
             true => None,
             false => Some(new_password()?),
         };
-        self.ask(&HOSTNAME)?;
-        self.ask(&WAN_KIND)?;
-        self.ask(&LAN_ADDRESS)?;
-        self.ask(&TIME)?;
+        for question in STEPS.iter().flat_map(|step| step.questions) {
+            self.ask(question)?;
+        }
 
         let toml = self.config.to_toml();
         let params = json!({"toml": toml, "dry_run": true});
@@ -193,18 +193,12 @@ impl Setup {
     fn with(&self, question: &Question, answer: &str) -> Result<Config, String> {
         let mut tree = serde_json::to_value(&self.config).unwrap_or_default();
         (question.put)(&mut tree, answer);
-        let read = Config::from_json(&tree);
-        let pool = |path: &str| path.starts_with("dhcp.pool");
-        if let Err(problems) = &read
-            && problems.iter().all(|problem| pool(&problem.path))
-        {
-            // The range of the old network: without one the box takes the usual of the new.
-            tree["dhcp"]["pool"] = Value::Null;
-            if let Ok(config) = Config::from_json(&tree) {
+        let read = answered(tree).map(|answered| {
+            if answered.pool_moved {
                 say("The range of addresses to give moves along.\n");
-                return Ok(config);
             }
-        }
+            answered.config
+        });
         read.map_err(|problems| {
             let told = problems.iter().map(|problem| {
                 let hint = match problem.hint.as_str() {
@@ -241,78 +235,6 @@ impl Setup {
         })
     }
 }
-
-/// A question about a part of the configuration.
-struct Question {
-    title: &'static str,
-    prompt: &'static str,
-    help: &'static str,
-    /// Where problems with the answer are told.
-    path: &'static str,
-    current: fn(&Config) -> String,
-    put: fn(&mut Value, &str),
-}
-
-const HOSTNAME: Question = Question {
-    title: "What is the box called? It answers to this name in the household.",
-    prompt: "name",
-    help: "One word of letters, digits and hyphens. With the domain \"lan\" a box called \
-           \"attic\" is reached as attic.lan.",
-    path: "system.hostname",
-    current: |config| config.system.hostname.to_string(),
-    put: |tree, answer| tree["system"]["hostname"] = json!(answer),
-};
-
-const WAN_KIND: Question = Question {
-    title: "How does the box get into the internet?",
-    prompt: "dhcp or none",
-    help: "dhcp: a modem or the provider gives the box its address; this is most common. \
-           none: the box serves the household alone, without internet.",
-    path: "wan.kind",
-    current: |config| {
-        let tree = serde_json::to_value(config.wan.kind).unwrap_or_default();
-        tree.as_str().unwrap_or_default().to_owned()
-    },
-    put: |tree, answer| tree["wan"]["kind"] = json!(answer.to_ascii_lowercase()),
-};
-
-const LAN_ADDRESS: Question = Question {
-    title: "Which address does the box have in the household's network?",
-    prompt: "address/length",
-    help: "An address of a private network and the network's length. 192.168.1.1/24 has room \
-           for some 250 devices. Choose another network than your modem's or your workplace's.",
-    path: "lan.address",
-    current: |config| config.lan.address.to_string(),
-    put: |tree, answer| {
-        let answer = match answer.contains('/') {
-            true => answer.to_owned(),
-            false => format!("{answer}/24"),
-        };
-        tree["lan"]["address"] = json!(answer);
-    },
-};
-
-const TIME: Question = Question {
-    title: "Where does the box get the time from?",
-    prompt: "servers",
-    help: "Names or addresses of time servers, with blanks between. pool.ntp.org is run by \
-           volunteers all over the world. Those that the provider names are asked too.",
-    path: "ntp",
-    current: |config| {
-        let all = config.ntp.servers.iter().chain(&config.ntp.pools);
-        let names: Vec<String> = all.map(ToString::to_string).collect();
-        names.join(" ")
-    },
-    put: |tree, answer| {
-        // A name may stand for many servers; an address is one. What is neither is left for
-        // the configuration's rules to refuse.
-        let name = |word: &&str| matches!(word.parse(), Ok(TimeServer::Name(..)));
-        let words = answer.split([' ', ',']).filter(|word| !word.is_empty());
-        let (pools, servers): (Vec<&str>, Vec<&str>) = words.partition(name);
-        tree["ntp"]["pools"] = json!(pools);
-        tree["ntp"]["servers"] = json!(servers);
-    },
-};
 
 fn new_password() -> Result<String, End> {
     say(&wrap(

@@ -32,6 +32,8 @@ fn a_person_claims_the_box_and_watches_it() {
     browser.wait_for(".alert", "differ");
     browser.keys("#password", "correct horse");
     browser.keys("#again", "correct horse\u{e007}");
+    browser.wait_for("h1", "How the internet comes");
+    browser.open(&house.url("/"));
     browser.wait_for(".headline .title", "Online");
     assert_eq!(browser.text("tbody tr:first-child th"), "living-room-tv");
     browser.picture("staged-status");

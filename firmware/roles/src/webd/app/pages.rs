@@ -7,6 +7,7 @@ mod history;
 mod household;
 mod people;
 mod upkeep;
+mod welcome;
 
 use lintel_api::types::{
     AuthStatus, Lease, PAGE_ENTRIES_MAX, PASSWORD_CHARS_MIN, Page, RESET_CONFIRM, Status,
@@ -39,7 +40,7 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 24] = [
+const TEMPLATES: [(&str, &str); 25] = [
     template!("history.html"),
     template!("diff.html"),
     template!("back.html"),
@@ -52,6 +53,7 @@ const TEMPLATES: [(&str, &str); 24] = [
     template!("people.html"),
     template!("base.html"),
     template!("setup.html"),
+    template!("welcome.html"),
     template!("login.html"),
     template!("status.html"),
     template!("fragment.html"),
@@ -119,6 +121,8 @@ pub(crate) fn answer(app: &App, asked: &Asked) -> Answer {
         ("GET", "/status/fragment") => page.fragment(),
         ("GET", "/setup") => page.setup_form(None),
         ("POST", "/setup") => page.form().and_then(|form| page.setup(&form)),
+        ("GET", "/welcome") => page.welcome(),
+        ("POST", "/welcome") => page.form().and_then(|form| page.welcomed(&form)),
         ("GET", "/login") => page.login_form(None),
         ("POST", "/login") => page.form().and_then(|form| page.login(&form)),
         ("POST", "/logout") => page.form().and_then(|_| page.logout()),
@@ -156,7 +160,7 @@ pub(crate) fn answer(app: &App, asked: &Asked) -> Answer {
         (_, "/devices" | "/names" | "/services" | "/people") => {
             Err(wrong_method("GET, POST").into())
         }
-        (_, "/setup" | "/login" | "/config") => Err(wrong_method("GET, POST").into()),
+        (_, "/setup" | "/welcome" | "/login" | "/config") => Err(wrong_method("GET, POST").into()),
         (_, "/logout" | "/reset" | "/reboot" | "/config/confirm" | "/config/rollback") => {
             Err(wrong_method("POST").into())
         }
@@ -247,7 +251,7 @@ impl Visit<'_> {
             .into());
         }
         let chars_min = PASSWORD_CHARS_MIN;
-        let values = context! { error => error.map(sentence), chars_min };
+        let values = context! { error => error.map(sentence), chars_min, reset => &auth.reset };
         self.page(
             error.map_or(200, |error| error.status),
             "setup.html",
@@ -267,7 +271,7 @@ impl Visit<'_> {
             return self.setup_form(Some(&problem(422, "short", &title, "")));
         }
         match self.call("auth.setup", json!({ "password": password }))? {
-            Ok(reply) => Ok(self.enter(reply)),
+            Ok(reply) => Ok(self.enter(reply, "/welcome")),
             Err(problem) => self.setup_form(Some(&problem)),
         }
     }
@@ -293,7 +297,7 @@ impl Visit<'_> {
         let password = field(form, "password");
         let code = Some(field(form, "code")).filter(|code| !code.is_empty());
         match self.call("auth.login", json!({ "password": password, "code": code }))? {
-            Ok(reply) => Ok(self.enter(reply)),
+            Ok(reply) => Ok(self.enter(reply, "/")),
             Err(problem) => self.login_form(Some(&problem)),
         }
     }
@@ -332,9 +336,9 @@ impl Visit<'_> {
         }
     }
 
-    /// Logged in: to the status page with the new session.
-    fn enter(&self, reply: Reply) -> Answer {
-        let mut answer = see("/");
+    /// Logged in: to a page with the new session.
+    fn enter(&self, reply: Reply, then: &str) -> Answer {
+        let mut answer = see(then);
         let session = reply.set_session.as_deref();
         let cookie = session.map(|token| session_cookie(token, self.asked.secure));
         answer.fields.extend(cookie);
