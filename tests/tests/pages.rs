@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "tests do IO"
 )]
 
@@ -582,4 +583,38 @@ fn a_page_says_when_nobody_confirmed_in_time() {
     browser.wait_for("#pending", "was not confirmed");
     assert_eq!(told::status(&street.router)["lan"]["domain"], "lan");
     no_complaints(&browser, &[]);
+}
+
+#[test]
+fn a_second_factor_is_added_on_the_page_and_asked_for_at_the_login() {
+    let (street, _client) = home();
+    let Some(browser) = owner(&street) else {
+        return;
+    };
+    browser.open(&format!("{PAGE}people"));
+    browser.wait_for("#factor", "the password alone");
+    browser.click("#factor summary");
+    browser.keys("#factor-password", &format!("{PASSWORD}{ENTER}"));
+    browser.wait_for("#factor", "by its link");
+    pictures(&browser, "factor");
+    let secret = browser.script("return document.querySelector('#secret').value");
+    let phone = |ahead_s: u32| {
+        let at = format!("now + {ahead_s} sec");
+        let mut oathtool = std::process::Command::new("oathtool");
+        oathtool.args(["--totp", "--base32", "--now", &at, secret.as_str().unwrap()]);
+        let said = oathtool.output().unwrap().stdout;
+        String::from_utf8(said).unwrap().trim().to_owned()
+    };
+    browser.keys("#code", &format!("{}{ENTER}", phone(0)));
+    browser.wait_for("#factor", "a code from your phone");
+    browser.click(".bar button");
+    browser.wait_for("h1", "Log in");
+    pictures(&browser, "login-factor");
+    browser.keys("#code", "000000");
+    browser.keys("#password", &format!("{PASSWORD}{ENTER}"));
+    browser.wait_for(".alert", "The code is wrong");
+    browser.keys("#code", &phone(30));
+    browser.keys("#password", &format!("{PASSWORD}{ENTER}"));
+    browser.wait_for(".headline .title", "Online");
+    no_complaints(&browser, &[" 401 "]);
 }

@@ -2,7 +2,7 @@
 
 use lintel_api::types::{
     AuditEntry, PASSWORD_CHARS_MIN, Page, SessionInfo, TOKEN_DAYS_DEFAULT, TOKEN_DAYS_MAX,
-    TokenCreated, TokenInfo,
+    TokenCreated, TokenInfo, TotpState,
 };
 use minijinja::context;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ struct Told {
     error: Option<String>,
     done: Option<&'static str>,
     token: Option<String>,
+    factor: Option<TotpState>,
 }
 
 impl Visit<'_> {
@@ -58,6 +59,21 @@ impl Visit<'_> {
                 }),
                 "The token is made.",
             ),
+            "begin-factor" => (
+                "auth.totp",
+                json!({ "current": field(form, "current") }),
+                "The second factor counts when you have confirmed it.",
+            ),
+            "confirm-factor" => (
+                "auth.totp",
+                json!({ "code": field(form, "code") }),
+                "From now on a login takes a code as well.",
+            ),
+            "end-factor" => (
+                "auth.totp",
+                json!({ "current": field(form, "current"), "off": true }),
+                "A login takes the password alone.",
+            ),
             _ => {
                 if field(form, "password") != field(form, "again") {
                     return self.refused(422, "The two passwords differ.".to_owned());
@@ -80,6 +96,14 @@ impl Visit<'_> {
                 .fields
                 .push(session_cookie(session, self.asked.secure));
             return Ok(answer);
+        }
+        if method == "auth.totp" {
+            let state: TotpState = Self::read(method, reply)?;
+            return self.people_with(Told {
+                done: Some(done),
+                factor: Some(state).filter(|state| state.secret.is_some()),
+                ..Told::default()
+            });
         }
         let made: Option<TokenCreated> = (method == "auth.tokens.create")
             .then(|| Self::read(method, reply))
@@ -120,6 +144,8 @@ impl Visit<'_> {
             error => &told.error,
             done => told.done,
             token => &told.token,
+            factor => told.factor.as_ref().map(shown),
+            totp => auth.totp,
             chars_min => PASSWORD_CHARS_MIN,
             days => TOKEN_DAYS_DEFAULT,
             days_max => TOKEN_DAYS_MAX,
