@@ -160,3 +160,54 @@ fn prometheus_reads_the_metrics() {
     assert_eq!(stats["roles"].as_array().unwrap().len(), 7, "{stats}");
     assert!(stats["roles"][0]["cpu_ms"].is_u64(), "{stats}");
 }
+
+/// dig judges: a service that was stopped answers nobody, is said not to work, and comes back only
+/// when somebody wants it.
+#[test]
+fn a_service_is_stopped_and_started_on_request() {
+    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
+    let (router, host) = (&street.router, &street.hosts[0]);
+    let _client = host.dhcp(DhcpClient::Udhcpc, "annes-laptop");
+    host.lease(PATIENCE);
+    let answers = || {
+        let dig = [
+            "dig",
+            "+short",
+            "+tries=1",
+            "+time=1",
+            "@192.168.1.1",
+            "lintel.lan",
+        ];
+        let output = host.ns.run(dig);
+        String::from_utf8_lossy(&output.stdout).trim() == "192.168.1.1"
+    };
+    let works = |name: &str| {
+        let tests = router.cli_json(&["services", "connectivity"]);
+        let tests = tests.as_array().unwrap().clone();
+        let found = tests.into_iter().find(|test| test["name"] == name);
+        found.unwrap()["ok"].as_bool().unwrap()
+    };
+    until("names are answered", PATIENCE, &answers);
+    assert!(works("dnsd") && works("netd") && works("controld"));
+    until("the provider's lease is told", PATIENCE, || works("wand"));
+    assert!(router.cli(&["services", "stop", "dnsd"]).status.success());
+    until("nobody answers", PATIENCE, || !answers());
+    assert!(!works("dnsd"));
+    let status = router.cli_json(&["services", "status"]);
+    let dnsd = status
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|role| role["name"] == "dnsd");
+    assert_eq!(dnsd.unwrap()["state"], "stopped");
+    // Who would be needed to start it again cannot be stopped.
+    for name in ["controld", "netd", "webd"] {
+        assert!(
+            !router.cli(&["services", "stop", name]).status.success(),
+            "{name}"
+        );
+    }
+    assert!(router.cli(&["services", "start", "dnsd"]).status.success());
+    until("names are answered again", PATIENCE, &answers);
+    assert!(works("dnsd"));
+}

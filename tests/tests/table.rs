@@ -123,7 +123,10 @@ impl Home {
 /// Parameters with which the call does something, or says why not.
 fn params(id: MethodId) -> Map<String, Value> {
     let value = match id {
-        MethodId::ServicesRestart | MethodId::LogsServices => json!({ "name": "timed" }),
+        MethodId::ServicesRestart
+        | MethodId::ServicesStart
+        | MethodId::ServicesStop
+        | MethodId::LogsServices => json!({ "name": "timed" }),
         MethodId::SystemDataReset => json!({ "confirm": "no" }),
         MethodId::TasksShow | MethodId::TasksCancel | MethodId::TasksResult => json!({ "id": 7 }),
         MethodId::ConfigApply | MethodId::ConfigCommit | MethodId::ConfigPlan => {

@@ -7,6 +7,8 @@ use crate::types::{LEVELS, LOG_LINES_MAX, PAGE_ENTRIES_MAX, TOKEN_DAYS_MAX, TOPI
 const ROLES: [&str; 7] = ["netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd"];
 /// Types of records that a configuration holds.
 const RECORD_TYPES: [&str; 5] = ["A", "AAAA", "CNAME", "TXT", "PTR"];
+/// Roles that can be stopped: the others are what starts them again.
+const CAN_STOP: [&str; 4] = ["wand", "dhcpd", "dnsd", "timed"];
 /// Whose log can be read.
 const LOGS: [&str; 9] = [
     "all", "init", "netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd",
@@ -127,6 +129,13 @@ const LEVEL: Param = param(
     Place::Body,
     false,
     "only at least as bad as this (default debug)",
+);
+const HALTED: Param = param(
+    "name",
+    ParamKind::OneOf(&CAN_STOP),
+    Place::Path,
+    true,
+    "the role",
 );
 const TASK: Param = param("id", ParamKind::Number, Place::Path, true, "its number");
 
@@ -262,6 +271,42 @@ pub const METHODS: &[Method] = &[
             true,
             "the role",
         )],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::ServicesStart,
+        name: "services.start",
+        aliases: &[],
+        summary: "Start a role that was stopped",
+        access: Access::Login,
+        changes: true,
+        verb: Verb::Post,
+        path: "/api/services/{name}/start",
+        params: &[HALTED],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::ServicesStop,
+        name: "services.stop",
+        aliases: &[],
+        summary: "Stop a role, until it is started or the box starts anew",
+        access: Access::Login,
+        changes: true,
+        verb: Verb::Post,
+        path: "/api/services/{name}/stop",
+        params: &[HALTED],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::ServicesConnectivity,
+        name: "services.connectivity",
+        aliases: &[],
+        summary: "Whether each service does its work; the first that does not is most often the reason",
+        access: Access::Diagnosis,
+        changes: false,
+        verb: Verb::Get,
+        path: "/api/services/connectivity",
+        params: &[],
         refuses: &[],
     },
     Method {

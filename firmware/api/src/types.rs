@@ -23,7 +23,7 @@ use serde_json::Value;
 
 pub use bus::{BusStatus, Event, EventEntry, EventsParams, TOPICS};
 pub use logs::{FIND_CHARS_MAX, LEVELS, LogCount, LogFile, LogSearchParams, LogStats, LogsFound};
-pub use stats::{CpuStats, DiskStats, MemoryStats, RoleStats, SystemStats, Temperature};
+pub use stats::{CpuStats, DiskStats, MemoryStats, RoleStats, SelfTest, SystemStats, Temperature};
 pub use tasks::{Task, TaskBegun, TaskFile, TaskParams, TaskResult, TaskState};
 
 /// Entries of a list unless the caller says otherwise.

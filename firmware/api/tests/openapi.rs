@@ -68,6 +68,8 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         | MethodId::SystemPoweroff
         | MethodId::SystemDataReset
         | MethodId::ServicesRestart
+        | MethodId::ServicesStart
+        | MethodId::ServicesStop
         | MethodId::DhcpLeasesDelete
         | MethodId::DnsFlush
         | MethodId::AuthSetup
@@ -95,6 +97,7 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
             "type": "string", "format": "binary",
         }))
         .unwrap(),
+        MethodId::ServicesConnectivity => ask::<Vec<SelfTest>>(of),
         MethodId::ServicesBusStatus => ask::<BusStatus>(of),
         MethodId::ServicesBusEvents => ask::<Page<EventEntry>>(of),
         MethodId::NetworkInfo => ask::<NetworkInfo>(of),

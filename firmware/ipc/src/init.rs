@@ -172,8 +172,13 @@ pub enum InitRequest {
     },
     /// Write what waits, and begin a new file.
     RotateLogs,
-    /// Stop and start a role.
+    /// Stop and start a role; one that was halted is started.
     Restart {
+        /// Which.
+        role: RoleName,
+    },
+    /// Stop a role, until somebody wants it again or the box starts anew.
+    Halt {
         /// Which.
         role: RoleName,
     },

@@ -99,3 +99,15 @@ pub struct RoleStats {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_kib_max: Option<u64>,
 }
+
+/// `services.connectivity`: one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SelfTest {
+    /// Which.
+    pub name: RoleName,
+    /// Whether it does what it is there for.
+    pub ok: bool,
+    /// As a sentence.
+    pub text: String,
+}

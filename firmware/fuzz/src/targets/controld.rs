@@ -22,7 +22,7 @@ use lintel_model::lease::{Binding, BindingState};
 use lintel_model::{MacAddr, RoleName};
 use lintel_plan::fake::FakeKernel;
 use lintel_proto::rng::SeededRng;
-use lintel_roles::controld::core::{Core, Input, Now, Output, Via};
+use lintel_roles::controld::core::{Core, Figures, Input, Now, Output, Via};
 use lintel_store::Store;
 use serde_json::{Map, Value, json};
 
@@ -400,6 +400,10 @@ impl House {
                 }
                 Output::Webd(ToWebd::Reply(reply)) => self.replied(&reply),
                 Output::Control { reply, .. } => self.replied(&reply),
+                Output::Measure(measure) => {
+                    let figures = Figures::default();
+                    self.hand(Input::Measured { measure, figures });
+                }
                 Output::Init { id, request } => {
                     self.questions.push((id, request));
                     // Lost on the way: controld waits a bounded time.

@@ -3,8 +3,8 @@
 use lintel_api::MethodId;
 use lintel_api::types::{
     ConfigApplied, ConfigDiff, ConfigShown, ConfigValid, DnsCounters, DnsRecord, Interface, Lease,
-    LogEntry, LogsFound, NetworkInfo, Page, ReservationInfo, RevisionInfo, Service, Status,
-    SystemInfo, Task, TokenCreated, WanStatus,
+    LogEntry, LogsFound, NetworkInfo, Page, ReservationInfo, RevisionInfo, SelfTest, Service,
+    Status, SystemInfo, Task, TokenCreated, WanStatus,
 };
 use lintel_model::clock::{ClockReport, TimeSource};
 use lintel_model::config::change::Change;
@@ -89,7 +89,9 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
             .map(log_line)
             .collect(),
         MethodId::Health => "up\n".to_owned(),
-        MethodId::ServicesRestart => {
+        MethodId::ServicesConnectivity => upkeep::tests(&typed::<Vec<SelfTest>>(value)?),
+        MethodId::ServicesStop => "It ends, and stays away until it is started.\n".to_owned(),
+        MethodId::ServicesRestart | MethodId::ServicesStart => {
             let name = params
                 .get("name")
                 .and_then(Value::as_str)

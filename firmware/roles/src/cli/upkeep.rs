@@ -1,6 +1,8 @@
 //! Answers about the box itself for people: its bus of events, what it takes.
 
-use lintel_api::types::{BusStatus, Event, EventEntry, LogStats, Page, SystemStats, Task};
+use lintel_api::types::{
+    BusStatus, Event, EventEntry, LogStats, Page, SelfTest, SystemStats, Task,
+};
 use serde_json::Value;
 
 use super::text::{clean, dash, date, more, optional, row, span, table};
@@ -75,6 +77,15 @@ pub(super) fn stats(stats: &SystemStats) -> String {
         ]));
     }
     text + &table(&rows)
+}
+
+pub(super) fn tests(tests: &[SelfTest]) -> String {
+    let mut rows = vec![row(["SERVICE", "WORKS", ""])];
+    for test in tests {
+        let works = if test.ok { "yes" } else { "NO" };
+        rows.push(row([test.name.as_str(), works, &clean(&test.text)]));
+    }
+    table(&rows)
 }
 
 pub(super) fn logs(stats: &LogStats) -> String {

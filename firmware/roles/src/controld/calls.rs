@@ -112,13 +112,13 @@ impl Core {
                 Err(problem) => Outcome::Now(Err(problem)),
             },
             MethodId::ServicesStatus => self.services_call(now, waiter),
-            MethodId::ServicesRestart => match read::<ServiceParams>(params) {
-                Ok(params) => match role(&params.name) {
-                    Ok(role) => self.act(now, waiter, InitRequest::Restart { role }),
-                    Err(problem) => Outcome::Now(Err(problem)),
-                },
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
+            MethodId::ServicesRestart | MethodId::ServicesStart => {
+                self.on_role(now, waiter, params, |role| InitRequest::Restart { role })
+            }
+            MethodId::ServicesStop => {
+                self.on_role(now, waiter, params, |role| InitRequest::Halt { role })
+            }
+            MethodId::ServicesConnectivity => Ok(self.connectivity(now)).into(),
             MethodId::ServicesBusStatus => Ok(self.bus_status()).into(),
             MethodId::ServicesBusEvents => read(params).and_then(|p| self.bus_events(p)).into(),
             MethodId::NetworkInfo => Ok(self.network_info()).into(),
@@ -325,6 +325,20 @@ impl Core {
 
     fn act(&mut self, now: Now, waiter: Waiter, request: InitRequest) -> Outcome {
         self.later(now, request, InitUse::Act(waiter))
+    }
+
+    fn on_role(
+        &mut self,
+        now: Now,
+        waiter: Waiter,
+        params: Value,
+        request: impl FnOnce(RoleName) -> InitRequest,
+    ) -> Outcome {
+        let role = read::<ServiceParams>(params).and_then(|params| role(&params.name));
+        match role {
+            Ok(role) => self.act(now, waiter, request(role)),
+            Err(problem) => Outcome::Now(Err(problem)),
+        }
     }
 
     pub(super) fn later(&mut self, now: Now, request: InitRequest, used: InitUse) -> Outcome {

@@ -651,7 +651,11 @@ impl Core {
             // What this process began with is no news, but for what it began after.
             let own = first && name == RoleName::Controld && restarts > 0;
             let died = own || before.is_some_and(|(_, _, before)| *before < restarts);
-            if died && let Some(how) = service.last_exit.clone() {
+            let asked = service.last_exit.as_deref() == Some("exit status 0");
+            if died
+                && !asked
+                && let Some(how) = service.last_exit.clone()
+            {
                 let how = how.chars().filter(|c| !c.is_control()).take(300).collect();
                 self.tell(
                     now,

@@ -18,6 +18,7 @@ mod clock;
 mod commits;
 mod config_calls;
 mod confirm;
+mod connectivity;
 mod control;
 pub mod core;
 mod entries;

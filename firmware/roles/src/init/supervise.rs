@@ -83,8 +83,10 @@ pub enum Input {
         /// How it ended, in words.
         how: String,
     },
-    /// Somebody wants the role to start anew.
+    /// Somebody wants the role to start anew, or to start, if it is halted.
     Restart(RoleName),
+    /// Somebody wants the role to end, and not to start before somebody wants that too.
+    Halt(RoleName),
     /// Everything shall end.
     StopAll,
 }
@@ -154,6 +156,8 @@ pub struct Life {
     killed_for: Option<String>,
     /// It closed its channel, and is killed at this time if it still lives.
     hung_up: Option<Instant>,
+    /// It is not to run.
+    halted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +217,7 @@ impl Supervisor {
                 last_exit: None,
                 killed_for: None,
                 hung_up: None,
+                halted: false,
             })
             .collect();
         Self {
@@ -264,7 +269,7 @@ impl Supervisor {
                 let stopping = self.stopping;
                 if let Some(life) = self.life_mut(role) {
                     life.last_exit = Some(why);
-                    if stopping {
+                    if stopping || life.halted {
                         life.state = State::Stopped;
                     } else {
                         life.back_off(now);
@@ -292,7 +297,18 @@ impl Supervisor {
             }
             Input::Unreachable { role, why } => self.kill(role, why),
             Input::Exited { pid, how } => self.on_exited(now, pid, how),
-            Input::Restart(role) => self.stop(now, role),
+            Input::Restart(role) => {
+                if let Some(life) = self.life_mut(role) {
+                    life.halted = false;
+                }
+                self.stop(now, role);
+            }
+            Input::Halt(role) => {
+                if let Some(life) = self.life_mut(role) {
+                    life.halted = true;
+                }
+                self.stop(now, role);
+            }
             Input::StopAll => {
                 self.stopping = true;
                 let roles: Vec<RoleName> = self.lives.iter().map(|life| life.role).collect();
@@ -384,7 +400,7 @@ impl Supervisor {
             since: now,
             killed: false,
         };
-        if stopping {
+        if stopping || life.halted {
             self.stop(now, role);
             return;
         }
@@ -440,7 +456,7 @@ impl Supervisor {
             None => how,
         };
         life.last_exit = Some(how.clone());
-        if stopping {
+        if stopping || (life.halted && asked) {
             life.state = State::Stopped;
         } else if asked {
             life.state = State::BackingOff { until: now };
@@ -471,8 +487,14 @@ impl Supervisor {
                 };
                 self.out.push_back(Output::Stop(role));
             }
-            State::Held | State::BackingOff { .. } if stopping => life.state = State::Stopped,
+            State::Held | State::BackingOff { .. } if stopping || life.halted => {
+                life.state = State::Stopped;
+            }
             State::BackingOff { .. } => life.state = State::BackingOff { until: now },
+            State::Stopped if !stopping && !life.halted => {
+                life.deaths = 0;
+                life.state = State::BackingOff { until: now };
+            }
             State::Held | State::Spawning | State::Stopping { .. } | State::Stopped => {}
         }
     }

@@ -15,6 +15,14 @@ use crate::init::supervise::Input;
 /// below a message's bound.
 const REPLY_LINES_MAX: usize = LINES_MAX;
 
+/// Without the others nobody could say that they are wanted again.
+const CAN_HALT: [RoleName; 4] = [
+    RoleName::Wand,
+    RoleName::Dhcpd,
+    RoleName::Dnsd,
+    RoleName::Timed,
+];
+
 impl Shell {
     pub(super) fn on_message(&mut self, at: usize, role: RoleName, message: ToInit) {
         let now = self.clock.now();
@@ -91,7 +99,18 @@ impl Shell {
                 self.supervisor.handle_input(now, Input::Restart(role));
                 InitReply::Done
             }
-            InitRequest::Restart { role } => InitReply::Failed(format!("{role} does not run here")),
+            InitRequest::Halt { role } if !CAN_HALT.contains(&role) => {
+                InitReply::Failed(format!("the box is not one without {role}"))
+            }
+            InitRequest::Halt { role } if self.setup.roles.contains(&role) => {
+                log::warn!("{role} is stopped on request");
+                let now = self.clock.now();
+                self.supervisor.handle_input(now, Input::Halt(role));
+                InitReply::Done
+            }
+            InitRequest::Restart { role } | InitRequest::Halt { role } => {
+                InitReply::Failed(format!("{role} does not run here"))
+            }
             InitRequest::Reboot => self.on_end(End::Reboot),
             InitRequest::PowerOff => self.on_end(End::PowerOff),
             InitRequest::ResetData => self.on_end(End::ResetData),

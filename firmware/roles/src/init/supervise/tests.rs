@@ -360,3 +360,52 @@ fn a_spawn_that_fails_while_all_stop_is_the_end_of_its_role() {
     machine.handle_timeout(now + RESTART_PAUSE_MAX);
     assert_eq!(machine.poll_output(), None);
 }
+
+#[test]
+fn a_halted_role_stays_away_until_it_is_wanted_again() {
+    let mut bench = Bench::serving();
+    bench.input(Input::Halt(RoleName::Wand));
+    assert_eq!(bench.seen, [Output::Stop(RoleName::Wand)]);
+    let pid = bench.machine.pid(RoleName::Wand).unwrap();
+    let how = "exit status 0".to_owned();
+    bench.input(Input::Exited { pid, how });
+    bench.seen.clear();
+    bench.pass(Duration::from_secs(2));
+    assert!(!bench.seen.contains(&Output::Spawn(RoleName::Wand)));
+    let state = |bench: &Bench| bench.machine.lives()[2].service_state();
+    assert_eq!(state(&bench), ServiceState::Stopped);
+    bench.input(Input::Halt(RoleName::Wand));
+    bench.input(Input::Restart(RoleName::Wand));
+    bench.pass(Duration::from_millis(10));
+    assert!(bench.seen.contains(&Output::Spawn(RoleName::Wand)));
+    // Who changes their mind before it ended gets a start.
+    bench.input(Input::Ready(RoleName::Wand));
+    bench.input(Input::Halt(RoleName::Wand));
+    bench.input(Input::Restart(RoleName::Wand));
+    let pid = bench.machine.pid(RoleName::Wand).unwrap();
+    let how = "exit status 0".to_owned();
+    bench.input(Input::Exited { pid, how });
+    bench.pass(Duration::from_millis(10));
+    assert_eq!(state(&bench), ServiceState::Starting);
+    // One that falls again and again is halted in its pause.
+    for _ in 0..3 {
+        let pid = bench.machine.pid(RoleName::Wand).unwrap();
+        let how = "killed".to_owned();
+        bench.input(Input::Exited { pid, how });
+        bench.pass(Duration::from_millis(60));
+    }
+    bench.input(Input::Halt(RoleName::Wand));
+    if let Some(pid) = bench.machine.pid(RoleName::Wand) {
+        let how = "exit status 0".to_owned();
+        bench.input(Input::Exited { pid, how });
+    }
+    assert_eq!(state(&bench), ServiceState::Stopped);
+    // And everything can end.
+    bench.input(Input::StopAll);
+    for role in [RoleName::Netd, RoleName::Controld] {
+        let pid = bench.machine.pid(role).unwrap();
+        let how = "exit status 0".to_owned();
+        bench.input(Input::Exited { pid, how });
+    }
+    assert!(bench.seen.contains(&Output::AllStopped));
+}

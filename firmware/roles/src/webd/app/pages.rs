@@ -40,7 +40,7 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 25] = [
+const TEMPLATES: [(&str, &str); 26] = [
     template!("history.html"),
     template!("diff.html"),
     template!("back.html"),
@@ -50,6 +50,7 @@ const TEMPLATES: [(&str, &str); 25] = [
     template!("names.html"),
     template!("services.html"),
     template!("logs.html"),
+    template!("work.html"),
     template!("people.html"),
     template!("base.html"),
     template!("setup.html"),
@@ -146,21 +147,24 @@ pub(crate) fn answer(app: &App, asked: &Asked) -> Answer {
         ("GET", "/services") => page.services(),
         ("POST", "/services") => page.form().and_then(|form| page.restart(&form)),
         ("GET", "/logs") => page.logs(),
+        ("POST", "/logs") => page.form().and_then(|form| page.export_logs(&form)),
+        ("POST", "/support") => page.form().and_then(|_| page.collect()),
+        ("GET", "/work") => page.work(),
+        ("POST", "/work") => page.form().and_then(|form| page.end_work(&form)),
         ("GET", "/people") => page.people(),
         ("POST", "/people") => page.form().and_then(|form| page.change_people(&form)),
         ("GET", "/pending") => page.pending(),
         ("GET", "/moved") => page.moved(),
         (_, "/" | "/status/fragment" | "/pending" | "/moved") => Err(wrong_method("GET").into()),
-        (_, "/history" | "/history/diff" | "/history/back" | "/logs") => {
-            Err(wrong_method("GET").into())
-        }
+        (_, "/history" | "/history/diff" | "/history/back") => Err(wrong_method("GET").into()),
         (_, "/history/backups" | "/history/backups/restore") => {
             Err(wrong_method("GET, POST").into())
         }
-        (_, "/devices" | "/names" | "/services" | "/people") => {
+        (_, "/devices" | "/names" | "/services" | "/logs" | "/work" | "/people") => {
             Err(wrong_method("GET, POST").into())
         }
         (_, "/setup" | "/welcome" | "/login" | "/config") => Err(wrong_method("GET, POST").into()),
+        (_, "/support") => Err(wrong_method("POST").into()),
         (_, "/logout" | "/reset" | "/reboot" | "/config/confirm" | "/config/rollback") => {
             Err(wrong_method("POST").into())
         }
@@ -180,6 +184,8 @@ enum Stop {
     Problem(Problem),
     Template(minijinja::Error),
     Elsewhere(&'static str),
+    /// To the page of a task.
+    Work(u64),
 }
 
 impl From<Problem> for Stop {
@@ -419,6 +425,7 @@ impl Visit<'_> {
     fn stop(&self, stop: Stop) -> Answer {
         let problem = match stop {
             Stop::Elsewhere(path) => return see(path),
+            Stop::Work(id) => return see(&format!("/work?id={id}")),
             Stop::Problem(problem) => problem,
             Stop::Template(error) => {
                 log::error!("a template failed: {error:#}");
