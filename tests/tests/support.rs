@@ -324,3 +324,46 @@ fn the_log_is_searched_exported_and_begun_anew() {
             .any(|line| line["method"] == "logs.rotate")
     });
 }
+
+#[test]
+fn the_pages_lead_to_the_same_files() {
+    let home = home("support-pages");
+    let jar = home.dir.path("cookies").to_str().unwrap().to_owned();
+    let ns = &home.street.hosts[0].ns;
+    let page = |path: &str, more: &[&str]| {
+        let url = format!("{BASE}{path}");
+        let mut args = vec!["curl", "-s", "-S", "-L", "-m", "20", "-b", &jar, "-c", &jar];
+        args.extend(["-H", "Accept: text/html"]);
+        args.extend(more);
+        args.push(&url);
+        ns.ok(args)
+    };
+    for (from, to, word) in [
+        ("/services", "/support", "lintel-support-"),
+        ("/logs?level=debug", "/logs", "lintel-logs-"),
+    ] {
+        let form = page(from, &[]);
+        let (_, rest) = form.split_once("name=\"form_token\" value=\"").unwrap();
+        let token = format!("form_token={}", rest.split('"').next().unwrap());
+        let first = page(to, &["--data-urlencode", &token]);
+        let (_, rest) = first.split_once("/api/tasks/").unwrap_or_else(|| {
+            // Still at work: the page says which it is, and looks again by itself.
+            assert!(first.contains("http-equiv=\"refresh\""), "{first}");
+            first.split_once("name=\"id\" value=\"").unwrap()
+        });
+        let id: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let done = until_some("the file is there", PATIENCE, || {
+            let shown = page(&format!("/work?id={id}"), &[]);
+            shown.contains("Download").then_some(shown)
+        });
+        assert!(done.contains(word), "{done}");
+        assert!(!done.contains("http-equiv=\"refresh\""), "{done}");
+    }
+    let shown = page("/logs?find=is+ready&role=init", &[]);
+    assert!(
+        shown.contains("netd is ready") && shown.contains("lines in memory"),
+        "{shown}"
+    );
+    let missing = page("/work?id=1", &[]);
+    assert!(missing.contains("There is no such task"), "{missing}");
+}

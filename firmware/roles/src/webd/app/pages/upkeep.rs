@@ -106,7 +106,6 @@ impl Visit<'_> {
             },
             support => task.method == "support.collect",
             running,
-            again => running,
             done => task.done,
             total => task.total,
             text => &task.text,
