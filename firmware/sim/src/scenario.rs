@@ -207,6 +207,11 @@ impl Params {
         params
     }
 
+    /// The longest lease that somebody wishes for, seconds.
+    pub fn lease_s_max(&self) -> u64 {
+        10_u64.pow(self.lease_s.ilog10() + 1) + u64::from(self.lease_s)
+    }
+
     /// The factory configuration, and what wishes begin with.
     pub fn config(&self) -> String {
         format!(

@@ -428,7 +428,8 @@ impl Street {
         // The household wants its network back, whatever was wished before.
         let wait = Duration::from_secs(50);
         out.after(wait, Event::Call(Box::new(call)));
-        let patience = 50 + 70 + PATIENCE_S + QUARANTINE_S + 2 * u64::from(self.params.lease_s);
+        // A network that was left is served until the disk's word of its leases ends.
+        let patience = 50 + 70 + PATIENCE_S + QUARANTINE_S + 2 * self.params.lease_s_max();
         let left = (patience / JUDGE_EVERY.as_secs()) as u32;
         out.after(wait + JUDGE_EVERY, Event::Judge { left });
     }

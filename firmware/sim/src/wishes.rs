@@ -32,7 +32,10 @@ pub fn next(params: &Params, out: &mut Outside) -> (&'static str, Value) {
         ),
         5 => format!("{base}[wan]\nkind = \"none\"\n"),
         6 => format!("{base}[wan]\nport = \"eth1\"\n"),
-        7 => base.replace("lease_s = ", "lease_s = 1"),
+        7 => base.replace(
+            &format!("lease_s = {}", params.lease_s),
+            &format!("lease_s = {}", params.lease_s_max()),
+        ),
         8 => "[nonsense]\n".to_owned(),
         _ => base,
     };

@@ -178,29 +178,6 @@ impl Server {
         )
     }
 
-    /// A promise was on its way to the disk and is not waited for any more: where its client
-    /// lives under another address, the disk must not know it as the later one.
-    pub(super) fn take_back(&mut self, now: Instant, mut promised: Binding) {
-        let again = |pending: &Pending| pending.binding.address == promised.address;
-        if self.pending.values().any(again) {
-            return;
-        }
-        let same = |had: &&Binding| {
-            had.mac == promised.mac
-                && had.client_id == promised.client_id
-                && had.state == BindingState::Bound
-                && had.expires > now
-        };
-        // Of two, the one that began later is the client's.
-        let Some(lives) = self.bindings().filter(same).max_by_key(|had| had.bound) else {
-            return;
-        };
-        if lives.address != promised.address {
-            promised.bound = lives.bound.saturating_sub(Duration::from_secs(1));
-            self.store_ended(promised, now, BindingState::Released);
-        }
-    }
-
     pub(super) fn store_ended(
         &mut self,
         mut binding: Binding,

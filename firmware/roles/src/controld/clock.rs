@@ -68,7 +68,8 @@ impl Core {
         }
         self.clock.start_s = start_s;
         self.leases_told_until = now.unix_s;
-        let noted_until_s = noted_s.saturating_add(up_s).saturating_add(1);
+        let ahead_s = signed(super::leases::AHEAD_S_MAX);
+        let noted_until_s = noted_s.saturating_add(up_s).saturating_add(ahead_s);
         let since_start = |bound: u64| (noted_s..=noted_until_s).contains(&signed(bound));
         let followed: BTreeMap<_, _> = self
             .bindings
@@ -103,6 +104,7 @@ impl Core {
             lease.bound_unix_s = lease.bound_unix_s.saturating_add_signed(by_s);
             self.note(now);
         }
+        self.lan_since_unix_s = self.lan_since_unix_s.saturating_add_signed(by_s);
         let unsigned = |at_s: i64| u64::try_from(at_s).unwrap_or(0);
         self.people_leap(unsigned(noted_s), unsigned(noted_until_s), by_s);
     }

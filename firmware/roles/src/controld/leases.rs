@@ -29,7 +29,7 @@ const EXPIRY_SLACK_S: u64 = 24 * 3600;
 
 /// A binding may seem to begin this much later than now, seconds: dhcpd puts one a second behind
 /// the one before.
-const AHEAD_S_MAX: u64 = 60;
+pub(super) const AHEAD_S_MAX: u64 = 60;
 
 /// Whether the lease is not over.
 pub(super) fn is_running(lease: &WanLease, unix_s: u64) -> bool {
@@ -47,16 +47,16 @@ pub(super) fn is_live(binding: &Binding, unix_s: u64) -> bool {
 
 /// What is on disk, by address. A binding of the future was noted by a clock that was ahead: by
 /// its word it might last for years, so it lasts as long as it was to last, from now on. It
-/// stays older than any that was given since the box started.
+/// counts as given when the box started: older than any other since, and by our clock.
 pub(super) fn from_disk(bindings: Vec<Binding>, now: Now) -> BTreeMap<Ipv4Addr, Binding> {
-    let before_start_s = now.unix_s.saturating_sub(now.mono.as_secs() + 1);
+    let start_s = now.unix_s.saturating_sub(now.mono.as_secs());
     let in_time = |binding: Binding| {
         if binding.bound_unix_s <= now.unix_s.saturating_add(AHEAD_S_MAX) {
             return binding;
         }
         let lasts_s = binding.expires_unix_s.saturating_sub(binding.bound_unix_s);
         Binding {
-            bound_unix_s: before_start_s,
+            bound_unix_s: start_s,
             expires_unix_s: now.unix_s.saturating_add(lasts_s),
             ..binding
         }
