@@ -196,7 +196,8 @@ impl<'a> Places<'a> {
 fn is_same(record: &PortRecord, port: &LinkStatus, same_board: bool) -> bool {
     let adapter = record.mac.is_some() && record.mac == identity(port);
     let socket = same_board && record.path.is_some() && record.path == port.bus_path;
-    adapter || socket
+    let bare = record.mac.is_none() && record.path.is_none();
+    adapter || socket || (same_board && bare && record.name == port.name)
 }
 
 /// What survives a reboot best and finds this port: boards there are whose ports share an address.
@@ -362,6 +363,56 @@ mod tests {
         let matched = match_ports(&config, &records, false, &new, &chosen.into()).unwrap();
         let lan = vec!["mac:02:00:00:00:00:07".to_owned()];
         assert_eq!(ports(&matched), ("b".to_owned(), lan));
+    }
+
+    proptest::proptest! {
+        /// On the box that a configuration was matched for, it stays as it is.
+        #[test]
+        fn what_was_matched_is_matched_again(
+            picks in proptest::collection::vec(0_u8..6, 40),
+            same_board in proptest::bool::ANY,
+        ) {
+            let mut picks = picks.into_iter().cycle();
+            let mut next = || picks.next().unwrap();
+            let selector = |n: u8, kind: u8| -> PortSelector {
+                match kind % 3 {
+                    0 => PortSelector::Name(format!("eth{n}").parse().unwrap()),
+                    1 => PortSelector::Mac(lintel_model::MacAddr([2, 0, 0, 0, 0, n])),
+                    _ => PortSelector::Path(format!("pci-{n}")),
+                }
+            };
+            let mut box_of = |count: u8| {
+                let mut links: Vec<LinkStatus> = Vec::new();
+                for _ in 0..count {
+                    let mut port = link(&format!("eth{}", next()), next());
+                    port.bus_path = (next() > 2).then(|| format!("pci-{}", next()));
+                    port.permanent_mac = port.permanent_mac.filter(|_| next() > 2);
+                    if links.iter().all(|link| link.name != port.name) {
+                        links.push(port);
+                    }
+                }
+                let mut facts = facts(links);
+                facts.board.wan_path = (next() > 3).then(|| format!("pci-{}", next()));
+                facts
+            };
+            let (there, here) = (box_of(4), box_of(4));
+            let mut config = Config::default();
+            if next() > 2 {
+                config.wan.port = WanPort::Port(selector(next(), next()));
+            }
+            config.lan.ports = (0..next() % 4).map(|_| selector(next(), next())).collect();
+            if config.problems().is_empty() {
+                let records = record_ports(&config, &there);
+                let chosen = (0..next() % 3)
+                    .map(|_| (selector(next(), next()), selector(next(), next())))
+                    .collect();
+                if let Ok(matched) = match_ports(&config, &records, same_board, &here, &chosen) {
+                    let records = record_ports(&matched, &here);
+                    let again = match_ports(&matched, &records, true, &here, &none());
+                    proptest::prop_assert_eq!(again, Ok(matched));
+                }
+            }
+        }
     }
 
     #[test]

@@ -59,8 +59,8 @@ pub fn sealed(data: &[u8]) -> Tally {
     Tally::ACCEPTED
 }
 
-/// Whatever is matched names ports that are here, that stood there before, or that were chosen so;
-/// no two take one place; and on the box of the backup nothing changes.
+/// Only ports change, and who is refused is asked for something with few candidates. That a match is
+/// matched again to the same is a property of the planner's own tests.
 pub fn port_match(data: &[u8]) -> Tally {
     let mut u = Unstructured::new(data);
     let (there, here) = (links(&mut u), links(&mut u));
@@ -100,21 +100,9 @@ pub fn port_match(data: &[u8]) -> Tally {
                 ..matched.clone()
             };
             assert_eq!(unchanged, config, "only ports change");
-            let again = match_ports(
-                &matched,
-                &record_ports(&matched, &here),
-                true,
-                &here,
-                &none(),
-            );
-            assert_eq!(again, Ok(matched), "a second time changes nothing");
             Tally::ACCEPTED
         }
     }
-}
-
-fn none() -> BTreeMap<PortSelector, PortSelector> {
-    BTreeMap::new()
 }
 
 fn links(u: &mut Unstructured<'_>) -> Facts {
