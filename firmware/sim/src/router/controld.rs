@@ -1,6 +1,7 @@
 //! controld: the real core over the real store, and the loop and disk around it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
 
 use embassy_time::{Duration, Instant};
 use lintel_ipc::call::{Call, Reply};
@@ -35,6 +36,8 @@ pub struct Controld {
     alarm: Alarm,
     /// Texts of `config.apply` on their way, by the call's number.
     applying: BTreeMap<u64, String>,
+    /// Leases that the household ends, by the call's number.
+    forgetting: BTreeMap<u64, Ipv4Addr>,
 }
 
 impl Controld {
@@ -67,6 +70,7 @@ impl Controld {
             flushing: false,
             alarm: Alarm::default(),
             applying: BTreeMap::new(),
+            forgetting: BTreeMap::new(),
         }
     }
 
@@ -105,6 +109,7 @@ impl Controld {
         self.flushing = false;
         self.alarm = Alarm::default();
         self.applying.clear();
+        self.forgetting.clear();
     }
 }
 
@@ -150,6 +155,7 @@ impl Router {
         let ip = call.params.get("ip").and_then(Value::as_str);
         if let Some(Ok(address)) = ip.map(str::parse) {
             out.ledger.forgotten(address);
+            self.controld.forgetting.insert(call.id, address);
         }
         let via = Via::Control(1);
         let memory = None;
@@ -298,6 +304,10 @@ impl Router {
     /// What was answered is promised.
     fn replied(&mut self, out: &mut Outside, reply: &Reply) {
         let text = self.controld.applying.remove(&reply.id);
+        // One that was given while the call waited for the disk is ended with it.
+        if let Some(address) = self.controld.forgetting.remove(&reply.id) {
+            out.ledger.forgotten(address);
+        }
         let Ok(value) = &reply.result else {
             out.note("user", || format!("is told no: {:?}", reply.result));
             return;
