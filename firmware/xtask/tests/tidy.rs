@@ -272,7 +272,9 @@ fn command_exists(command: &str) -> Result<(), String> {
             Ok(())
         }
         "lintel" => {
-            let table = read("firmware/api/src/table.rs");
+            let rows = files(&tree().join("firmware/api/src/table"));
+            let rows = rows.iter().map(|file| fs::read_to_string(file).unwrap());
+            let table: String = rows.collect();
             let own = read("firmware/roles/src/cli/commands.rs");
             let known = own.contains(&format!("name: \"{}\",", rest[0]));
             let known = known

@@ -175,8 +175,18 @@ impl Core {
             && (binding.expires_unix_s..=held_until(binding)).contains(held)
     }
 
-    /// Keeps a binding in memory; tells whether names may have changed with it.
-    fn keep(&mut self, now: Now, binding: Binding) -> bool {
+    /// Keeps a binding in memory; tells whether names may have changed with it. It does not get
+    /// shorter: by the end that dhcpd was told at a start it may have promised the lease again.
+    fn keep(&mut self, now: Now, mut binding: Binding) -> bool {
+        let bound = |binding: &Binding| binding.state == BindingState::Bound;
+        if let Some(old) = self.bindings.get(&binding.address)
+            && bound(old)
+            && bound(&binding)
+            && old.mac == binding.mac
+            && old.client_id == binding.client_id
+        {
+            binding.expires_unix_s = binding.expires_unix_s.max(old.expires_unix_s);
+        }
         let named = binding.host_name.is_some();
         let live = is_live(&binding, now.unix_s);
         let old = self.bindings.insert(binding.address, binding.clone());

@@ -92,24 +92,27 @@ impl Controld {
         if let Some(image) = image {
             self.disk.process_ends(image);
         }
-        self.forget();
+        self.forget(out);
     }
 
     /// The power goes.
     pub(super) fn power_cut(&mut self, out: &mut Outside) {
         let cached = self.core.as_mut().and_then(|core| image(out, core));
         self.disk.cut(cached, &mut out.dice);
-        self.forget();
+        self.forget(out);
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, out: &mut Outside) {
+        // What was done and not answered yet may be done or not.
+        for address in std::mem::take(&mut self.forgetting).into_values() {
+            out.ledger.forgotten(address);
+        }
         self.core = None;
         self.inbox.clear();
         self.held.clear();
         self.flushing = false;
         self.alarm = Alarm::default();
         self.applying.clear();
-        self.forgetting.clear();
     }
 }
 

@@ -52,9 +52,10 @@ impl Wall {
 
     /// Sets it.
     pub fn step(&mut self, now: Instant, by_ns: i64) {
-        // 1970 to 2200: what the kernel takes.
+        // What the kernel takes: not a box that started before 1970, and nothing after 2200.
+        let least = now.as_micros() as i64 * 1_000;
         let most = 7_258_118_400 * 1_000_000_000;
-        self.shown_ns = self.ns(now).saturating_add(by_ns).clamp(0, most);
+        self.shown_ns = self.ns(now).saturating_add(by_ns).clamp(least, most);
         self.touched = now;
     }
 
