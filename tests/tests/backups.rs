@@ -127,6 +127,8 @@ fn the_owner_keeps_takes_along_and_brings_back_on_the_pages() {
     browser.open(PAGE);
     browser.keys("#password", PASSWORD);
     browser.keys("#again", &format!("{PASSWORD}{ENTER}"));
+    browser.wait_for("h1", "How the internet comes");
+    browser.open(PAGE);
     browser.wait_for(".headline .title", "Online");
     browser.open(&format!("{PAGE}history"));
     browser.click("main a[href='/history/backups']");

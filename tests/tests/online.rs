@@ -151,6 +151,15 @@ fn an_unchanged_configuration_writes_nothing_and_foreign_objects_stay() {
     let config = street.router.dir.path("config.toml");
     let config = config.to_str().unwrap();
 
+    // The kernel tells of its own addresses once it knows them to be nobody else's.
+    until("every address is settled", Duration::from_secs(10), || {
+        let tentative = ns.json(["ip", "-j", "address", "show", "tentative"]);
+        let links = tentative.as_array().cloned().unwrap_or_default();
+        links
+            .iter()
+            .all(|link| link["addr_info"].as_array().is_none_or(Vec::is_empty))
+    });
+
     // `nft monitor` and `ip monitor` would print any change of the kernel's state.
     let nft = ns.spawn(
         &street.router.dir.path("nft-monitor.log"),
