@@ -34,6 +34,8 @@ impl Pty {
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         let child = Command::new("setsid")
             .args(["--ctty", "--wait"])
+            // A run of tests in the background passes on that it ignores Ctrl-C.
+            .args(["env", "--default-signal=INT,QUIT"])
             .args(command)
             .env("TERM", "xterm")
             .env("PS1", "ready> ")
