@@ -65,6 +65,12 @@ pub(super) fn from_disk(bindings: Vec<Binding>, now: Now) -> BTreeMap<Ipv4Addr, 
     bindings.into_iter().map(by_address).collect()
 }
 
+/// Whether a client keeps what it has.
+fn is_same_lease(old: &Binding, new: &Binding) -> bool {
+    let bound = |binding: &Binding| binding.state == BindingState::Bound;
+    bound(old) && bound(new) && old.mac == new.mac && old.client_id == new.client_id
+}
+
 /// Until when a binding is written to last, Unix seconds.
 fn held_until(binding: &Binding) -> u64 {
     let lasts = match binding.state {
@@ -143,7 +149,11 @@ impl Core {
         let others = self.bindings.values().filter(renewed).take(HELD_ANEW_MAX);
         writes.extend(others.cloned());
         for binding in &mut writes {
-            binding.expires_unix_s = held_until(binding);
+            // Never less than dhcpd was told, by which it may have promised the lease again.
+            let old = self.bindings.get(&binding.address);
+            let told = old.filter(|old| is_same_lease(old, binding));
+            let told_s = told.map_or(0, |old| old.expires_unix_s);
+            binding.expires_unix_s = held_until(binding).max(told_s);
         }
         self.write(now, &writes)
     }
@@ -178,12 +188,8 @@ impl Core {
     /// Keeps a binding in memory; tells whether names may have changed with it. It does not get
     /// shorter: by the end that dhcpd was told at a start it may have promised the lease again.
     fn keep(&mut self, now: Now, mut binding: Binding) -> bool {
-        let bound = |binding: &Binding| binding.state == BindingState::Bound;
         if let Some(old) = self.bindings.get(&binding.address)
-            && bound(old)
-            && bound(&binding)
-            && old.mac == binding.mac
-            && old.client_id == binding.client_id
+            && is_same_lease(old, &binding)
         {
             binding.expires_unix_s = binding.expires_unix_s.max(old.expires_unix_s);
         }
