@@ -309,30 +309,31 @@ impl Server {
         next.drops = std::mem::take(&mut self.drops);
         let waiting = std::mem::replace(self, next).pending;
         for pending in waiting.into_values() {
-            let mut request = pending.request;
-            let promised = pending.binding.address;
-            let outcome = self
-                .subnet_of(request.link, request.message.giaddr)
-                .and_then(|subnet| {
-                    let pool = self.pools.get_mut(subnet).ok_or(DropReason::UnknownLink)?;
-                    request.client = pool.key(request.mac, reply::client_id(&request.message));
-                    // It gave up what these bindings say when it asked for another, and the disk
-                    // will know that one as the later.
-                    if let Some(had) = pool.binding_of(&request.client)
-                        && had.address != promised
-                    {
-                        let given_up = had.address;
-                        pool.unbind(given_up);
-                        self.names.release(given_up);
-                    }
-                    request.subnet = subnet;
-                    self.on_request(now, request)
-                });
-            if let Err(reason) = outcome {
+            if let Err(reason) = self.ask_again(now, pending) {
                 self.drops.count(reason);
             }
         }
         Ok(())
+    }
+
+    /// Answers a client that waited when the bindings were told anew.
+    fn ask_again(&mut self, now: Instant, pending: Pending) -> Result<(), DropReason> {
+        let mut request = pending.request;
+        let promised = pending.binding.address;
+        let subnet = self.subnet_of(request.link, request.message.giaddr)?;
+        let pool = self.pools.get_mut(subnet).ok_or(DropReason::UnknownLink)?;
+        request.client = pool.key(request.mac, reply::client_id(&request.message));
+        // It gave up what these bindings say when it asked for another, and the disk will know
+        // that one as the later.
+        if let Some(had) = pool.binding_of(&request.client)
+            && had.address != promised
+        {
+            let given_up = had.address;
+            pool.unbind(given_up);
+            self.names.release(given_up);
+        }
+        request.subnet = subnet;
+        self.on_request(now, request)
     }
 
     /// Every binding remembered, expired ones included.

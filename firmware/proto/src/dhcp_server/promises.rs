@@ -143,6 +143,10 @@ impl Server {
             .pools
             .get(pending.request.subnet)
             .and_then(|pool| pool.binding(pending.binding.address));
+        // Of a lease from before the start nobody knows how much is left: when the clock is set, its
+        // end stays where it is, and a promise made by it would be lost. The client waits.
+        let of_this_start = |before: &&Binding| before.bound > Instant::MIN;
+        let before = before.filter(of_this_start);
         if before.is_some_and(|before| covers(before, pending, now)) {
             return self.on_not_durable(now, token);
         }

@@ -88,6 +88,15 @@ impl Lan {
         replies
     }
 
+    /// Nobody is there to write the last binding.
+    fn away(&mut self) {
+        let Some(Event::Bind { token, .. }) = self.events.pop() else {
+            panic!("nothing to store");
+        };
+        self.server
+            .handle_input(self.now, Input::Away(token.unwrap()));
+    }
+
     /// What is sent now and until no probe is under way.
     fn wait_for_probes(&mut self) -> Vec<(Repr, Destination)> {
         let mut replies = self.drain();
@@ -292,15 +301,8 @@ fn while_the_disk_is_away_a_client_gets_what_is_left_and_a_stranger_waits_for_it
     let binding = lan.join(mac(1), "laptop");
     lan.now += Duration::from_secs(1800);
     lan.disk_works = false;
-    let away = |lan: &mut Lan| {
-        let Some(Event::Bind { token, .. }) = lan.events.pop() else {
-            panic!("nothing to store");
-        };
-        lan.server
-            .handle_input(lan.now, Input::Away(token.unwrap()));
-    };
     assert!(lan.send(&renewing(mac(1), binding.address)).is_empty());
-    away(&mut lan);
+    lan.away();
     let acks = lan.drain();
     let left = acks[0].0.options.u32(code::LEASE_TIME).unwrap().unwrap();
     assert!(left <= 1800 + 5, "more than the disk promises: {left}");
@@ -309,12 +311,12 @@ fn while_the_disk_is_away_a_client_gets_what_is_left_and_a_stranger_waits_for_it
     // What is hardly worth having is not given, and nothing at all from a lease that is over.
     lan.now += Duration::from_secs(1750);
     assert!(lan.send(&renewing(mac(1), binding.address)).is_empty());
-    away(&mut lan);
+    lan.away();
     assert!(lan.drain().is_empty());
 
     let offer = lan.one(&message(MessageType::Discover, mac(2)));
     assert!(lan.send(&selecting(mac(2), offer.yiaddr)).is_empty());
-    away(&mut lan);
+    lan.away();
     assert!(lan.drain().is_empty());
     // The disk is back, with what it had: both are served without asking again.
     lan.disk_works = true;
@@ -329,6 +331,29 @@ fn while_the_disk_is_away_a_client_gets_what_is_left_and_a_stranger_waits_for_it
     wanted.sort();
     assert_eq!(given, wanted);
     assert!(lan.disk.contains_key(&offer.yiaddr));
+}
+
+#[test]
+fn while_the_disk_is_away_a_lease_from_before_the_start_is_not_promised_again() {
+    let mut lan = Lan::new(config());
+    let binding = lan.join(mac(1), "laptop");
+    let older = Binding {
+        bound: Instant::MIN,
+        ..binding.clone()
+    };
+    lan.server.restart(lan.now, config(), [older]).unwrap();
+    lan.disk_works = false;
+    assert!(lan.send(&renewing(mac(1), binding.address)).is_empty());
+    lan.away();
+    assert!(
+        lan.drain().is_empty(),
+        "its end is by a clock that may be wrong"
+    );
+    lan.disk_works = true;
+    let disk: Vec<Binding> = lan.disk.values().cloned().collect();
+    lan.server.restart(lan.now, config(), disk).unwrap();
+    let acks = lan.drain();
+    assert_eq!(acks[0].0.yiaddr, binding.address, "without asking again");
 }
 
 #[test]
