@@ -24,7 +24,7 @@ pub struct Host {
     /// Its namespace.
     pub ns: Namespace,
     link: &'static str,
-    dir: Workdir,
+    pub(crate) dir: Workdir,
 }
 
 /// Which client a host runs.

@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed test panics
 
 pub mod browser;
+pub mod caller;
 pub mod client;
+pub mod home;
 pub mod isp;
 pub mod namespace;
 pub mod router;

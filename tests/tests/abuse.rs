@@ -9,85 +9,46 @@
 
 use std::time::{Duration, Instant};
 
-use netns_tests::client::{DhcpClient, Host};
-use netns_tests::isp::DhcpServer;
-use netns_tests::street::{CONFIG, Street};
+use netns_tests::caller::JSON;
+use netns_tests::home::{BASE, Home, PASSWORD};
 use netns_tests::told::{compare, roles};
-use netns_tests::{Proc, Workdir, until};
+use netns_tests::until;
+use serde_json::json;
 
-const BASE: &str = "http://192.168.1.1";
-const PASSWORD: &str = "seven green bottles";
-const PATIENCE: Duration = Duration::from_secs(30);
-const JSON: &str = "Content-Type: application/json";
-
-struct Home {
-    _clients: Vec<Proc>,
-    street: Street,
-    dir: Workdir,
-}
-
+/// A claimed box and hosts that all have an address.
 fn home(hosts: usize) -> Home {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, hosts);
-    let clients = street.hosts.iter().map(|host| {
-        let client = host.dhcp(DhcpClient::Udhcpc, "device");
-        host.lease(PATIENCE);
-        client
-    });
-    let clients = clients.collect();
-    let home = Home {
-        _clients: clients,
-        street,
-        dir: Workdir::new("abuse"),
-    };
-    let setup = format!(r#"{{"password":"{PASSWORD}"}}"#);
-    let (status, _) = home.curl(0, &["-H", JSON, "--data", &setup, "/api/auth/setup"]);
-    assert_eq!(status, 200);
+    let mut home = Home::new(hosts);
+    for host in 1..hosts {
+        home.join(host, "device");
+    }
+    home.claim(PASSWORD);
     home
 }
 
-impl Home {
-    fn host(&self, n: usize) -> &Host {
-        &self.street.hosts[n]
-    }
+/// Logs in on this host.
+fn login(home: &Home, host: usize) -> u16 {
+    let body = json!({ "password": PASSWORD });
+    home.caller(host)
+        .send("POST", "/api/auth/login", &body)
+        .status
+}
 
-    /// Status and text of an answer; the last argument is the path.
-    fn curl(&self, host: usize, args: &[&str]) -> (u16, String) {
-        let (path, args) = args.split_last().unwrap();
-        let url = format!("{BASE}{path}");
-        let jar = self.dir.path(&format!("jar{host}"));
-        let jar = jar.to_str().unwrap();
-        let mut all = vec!["curl", "-s", "-S", "-i", "-m", "20", "--path-as-is"];
-        all.extend(["-b", jar, "-c", jar]);
-        all.extend(args);
-        all.push(&url);
-        let text = self.host(host).ns.ok(all);
-        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, text)
-    }
+/// The owner is still logged in, and answered.
+fn is_served(home: &Home) {
+    assert_eq!(home.owner().get("/api/status").status, 200);
+}
 
-    fn login(&self, host: usize) -> u16 {
-        let body = format!(r#"{{"password":"{PASSWORD}"}}"#);
-        self.curl(host, &["-H", JSON, "--data", &body, "/api/auth/login"])
-            .0
-    }
-
-    fn is_served(&self) {
-        let (status, _) = self.curl(0, &["/api/status"]);
-        assert_eq!(status, 200);
-    }
-
-    /// What raw octets are answered, each on a connection of its own.
-    fn raw(&self, requests: &[&[u8]]) -> Vec<String> {
-        let script = self.dir.write("raw.py", RAW);
-        let mut args = vec!["python3".to_owned(), "-B".to_owned()];
-        args.push(script.to_str().unwrap().to_owned());
-        args.extend(requests.iter().map(|request| {
-            let hex = request.iter().map(|byte| format!("{byte:02x}"));
-            hex.collect::<String>()
-        }));
-        let said = self.host(1).ns.ok(args);
-        said.lines().map(str::to_owned).collect()
-    }
+/// What raw octets are answered, each on a connection of its own.
+fn raw(home: &Home, requests: &[&[u8]]) -> Vec<String> {
+    let script = home.dir.write("raw.py", RAW);
+    let mut args = vec!["python3".to_owned(), "-B".to_owned()];
+    args.push(script.to_str().unwrap().to_owned());
+    args.extend(requests.iter().map(|request| {
+        let hex = request.iter().map(|byte| format!("{byte:02x}"));
+        hex.collect::<String>()
+    }));
+    let said = home.street.hosts[1].ns.ok(args);
+    said.lines().map(str::to_owned).collect()
 }
 
 /// Prints the status lines that came back on each connection, joined by `|`.
@@ -111,18 +72,20 @@ for text in sys.argv[1:]:
 #[test]
 fn a_thousand_wrong_passwords_open_nothing_and_keep_nobody_out() {
     let home = home(3);
-    let before = roles(&home.street.router);
+    let before = roles(home.router());
     let script = home.dir.write("guess.py", GUESS);
     let begun = Instant::now();
     let args = ["python3", "-B", script.to_str().unwrap()];
-    let mut guesses = home.host(1).ns.spawn(&home.dir.path("guess.log"), args);
+    let mut guesses = home.street.hosts[1]
+        .ns
+        .spawn(&home.dir.path("guess.log"), args);
     let (mut times, mut slowest) = (0, Duration::ZERO);
     while guesses.runs() {
         // The owner from where they were before, and from a device that is new.
         let at = Instant::now();
-        home.is_served();
-        assert_eq!(home.login(0), 200, "the owner stays welcome");
-        assert_eq!(home.login(2), 200, "and on a new device");
+        is_served(&home);
+        assert_eq!(login(&home, 0), 200, "the owner stays welcome");
+        assert_eq!(login(&home, 2), 200, "and on a new device");
         slowest = slowest.max(at.elapsed());
         times += 1;
     }
@@ -147,13 +110,13 @@ fn a_thousand_wrong_passwords_open_nothing_and_keep_nobody_out() {
     // Four at once, then as the waits allow.
     let allowed = 4 + took.as_secs().checked_ilog2().unwrap_or(0) + 2;
     assert!(count("401") <= allowed, "{said}");
-    let growth = compare("a thousand guesses", &before, &roles(&home.street.router));
+    let growth = compare("a thousand guesses", &before, &roles(home.router()));
     assert!(growth < 4096, "a role grew by {growth} KiB");
     // Who guessed is welcome again when the wait is over, with the right password.
     until(
         "the guesser's device may log in",
         Duration::from_secs(90),
-        || home.login(1) == 200,
+        || login(&home, 1) == 200,
     );
 }
 
@@ -172,7 +135,7 @@ print(" ".join(f"{k}={v}" for k, v in sorted(count.items())))
 #[test]
 fn a_replayed_form_and_another_sites_page_change_nothing() {
     let home = home(2);
-    let (_, page) = home.curl(0, &["/"]);
+    let page = home.owner().get("/").body;
     let token = page
         .split("name=\"form_token\"")
         .nth(1)
@@ -191,35 +154,30 @@ fn a_replayed_form_and_another_sites_page_change_nothing() {
         "Sec-Fetch-Site: same-site",
     ] {
         for path in ["/logout", "/reboot"] {
-            let (status, _) = home.curl(0, &["-H", field, "--data", &form, path]);
-            assert_eq!(status, 403, "{field} {path}");
+            let sent = home
+                .owner()
+                .ask("POST", path, &["-H", field, "--data", &form]);
+            assert_eq!(sent.status, 403, "{field} {path}");
         }
-        let patch = [
-            "-X",
-            "PATCH",
-            "-H",
-            JSON,
-            "-H",
-            field,
-            "--data",
-            "{\"patch\":{}}",
-        ];
-        let (status, _) = home.curl(0, &[&patch[..], &["/api/config"]].concat());
-        assert_eq!(status, 403, "{field}");
+        let patch = json!({ "patch": {} });
+        let sent = home
+            .owner()
+            .send_with("PATCH", "/api/config", &patch, &["-H", field]);
+        assert_eq!(sent.status, 403, "{field}");
     }
     // Another device that has a session of its own, and one that has none.
-    assert_eq!(home.login(1), 200);
-    let (status, _) = home.curl(1, &["-H", &own, "--data", &form, "/logout"]);
-    assert_eq!(status, 403, "the token is of another session");
-    home.is_served();
-    let (status, _) = home.curl(0, &["-H", &own, "--data", &form, "/logout"]);
-    assert_eq!(status, 303, "its own page may");
+    assert_eq!(login(&home, 1), 200);
+    let sends = |host: usize, path: &str| {
+        let form = ["-H", &own, "--data", &form];
+        home.caller(host).ask("POST", path, &form).status
+    };
+    assert_eq!(sends(1, "/logout"), 403, "the token is of another session");
+    is_served(&home);
+    assert_eq!(sends(0, "/logout"), 303, "its own page may");
     // The same once more: the session it was for is over.
-    let jar = home.dir.path("jar0");
-    std::fs::remove_file(jar).unwrap();
-    let (status, _) = home.curl(0, &["-H", &own, "--data", &form, "/reboot"]);
-    assert_eq!(status, 403, "replayed");
-    let trail = home.street.router.cli_json(&["audit"]);
+    std::fs::remove_file(home.sessions[0].jar()).unwrap();
+    assert_eq!(sends(0, "/reboot"), 403, "replayed");
+    let trail = home.router().cli_json(&["audit"]);
     let items = trail["items"].as_array().unwrap();
     assert!(items.iter().all(|line| line["method"] != "system.reboot"));
 }
@@ -410,19 +368,19 @@ fn what_two_readers_could_read_differently_is_read_by_none() {
         .iter()
         .map(|(_, octets, _)| octets.as_slice())
         .collect();
-    let answers = home.raw(&requests);
+    let answers = raw(&home, &requests);
     assert_eq!(answers.len(), table.len());
     for ((what, _, wanted), answer) in table.iter().zip(&answers) {
         assert_eq!(answer.split('|').collect::<Vec<_>>(), *wanted, "{what}");
     }
     println!("{} forms refused, each with one answer", table.len());
-    home.is_served();
+    is_served(&home);
 }
 
 #[test]
 fn bodies_that_are_none_are_named_and_cost_little() {
     let home = home(2);
-    let before = roles(&home.street.router);
+    let before = roles(home.router());
     let deep = [
         "{\"config\":".repeat(20_000),
         "1".to_owned(),
@@ -462,23 +420,15 @@ fn bodies_that_are_none_are_named_and_cost_little() {
         std::fs::write(&file, body).unwrap();
         let data = format!("@{}", file.display());
         let at = Instant::now();
-        let args = [
-            "-H",
-            JSON,
-            "-H",
-            "Expect:",
-            "--data-binary",
-            &data,
-            "/api/config/validate",
-        ];
-        let (status, text) = home.curl(0, &args);
+        let args = ["-H", JSON, "-H", "Expect:", "--data-binary", &data];
+        let answer = home.owner().ask("POST", "/api/config/validate", &args);
         slowest = slowest.max(at.elapsed());
-        assert_eq!(status, wanted, "{what}: {text}");
-        assert!(text.contains(words), "{what}: {text}");
-        assert!(text.contains("application/problem+json"), "{what}");
+        assert_eq!(answer.status, wanted, "{what}: {}", answer.body);
+        assert!(answer.body.contains(words), "{what}: {}", answer.body);
+        answer.problem();
     }
     println!("the slowest refusal took {} ms", slowest.as_millis());
-    let growth = compare("bodies that are none", &before, &roles(&home.street.router));
+    let growth = compare("bodies that are none", &before, &roles(home.router()));
     assert!(growth < 4096, "a role grew by {growth} KiB");
-    home.is_served();
+    is_served(&home);
 }

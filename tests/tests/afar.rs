@@ -7,58 +7,34 @@
     reason = "tests do IO"
 )]
 
+use netns_tests::home::{BASE, Home, PATIENCE};
+use netns_tests::{router, told, until};
 use std::process::Output;
-use std::time::Duration;
 
-use netns_tests::client::DhcpClient;
-use netns_tests::isp::DhcpServer;
-use netns_tests::street::{CONFIG, Street};
-use netns_tests::{Proc, Workdir, router, told, until};
-
-const PATIENCE: Duration = Duration::from_secs(30);
-const PLAIN: &str = "http://192.168.1.1";
-
-/// A router, claimed, and a host with an address.
-struct Home {
-    // Ends before the host's namespace does.
-    _client: Proc,
-    street: Street,
-    dir: Workdir,
-}
-
+/// A router, claimed on the box itself, and a host with an address.
 fn home() -> Home {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
-    let client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    street.hosts[0].lease(PATIENCE);
-    street
-        .router
+    let home = Home::new(1);
+    home.router()
         .cli_ok(&["auth", "setup", "password=seven green bottles"]);
-    let home = Home {
-        _client: client,
-        street,
-        dir: Workdir::new("afar"),
-    };
     until("the box serves its pages", PATIENCE, || {
-        home.asks(&["--host", PLAIN, "health"]).status.success()
+        asks(&home, &["--host", BASE, "health"]).status.success()
     });
     home
 }
 
-impl Home {
-    /// The command line on the host.
-    fn asks(&self, args: &[&str]) -> Output {
-        let binary = router::binary();
-        let all = [&[binary.to_str().unwrap()], args].concat();
-        self.street.hosts[0].ns.run(all)
-    }
+/// The command line on the host.
+fn asks(home: &Home, args: &[&str]) -> Output {
+    let binary = router::binary();
+    let all = [&[binary.to_str().unwrap()], args].concat();
+    home.host().ns.run(all)
+}
 
-    /// A file with a token of this scope.
-    fn token_file(&self, scope: &str) -> String {
-        let create = ["auth", "tokens", "create", "laptop", scope];
-        let token = self.street.router.cli_ok(&create);
-        let file = self.dir.write(scope, &token);
-        file.to_str().unwrap().to_owned()
-    }
+/// A file with a token of this scope.
+fn token_file(home: &Home, scope: &str) -> String {
+    let create = ["auth", "tokens", "create", "laptop", scope];
+    let token = home.router().cli_ok(&create);
+    let file = home.dir.write(scope, &token);
+    file.to_str().unwrap().to_owned()
 }
 
 fn printed(output: &Output) -> (i32, String, String) {
@@ -70,10 +46,10 @@ fn printed(output: &Output) -> (i32, String, String) {
 #[test]
 fn a_certificate_is_taken_by_its_fingerprint_and_by_nothing_else() {
     let home = home();
-    let info = home.street.router.cli_json(&["system", "info"]);
+    let info = home.router().cli_json(&["system", "info"]);
     let shown = info["tls_sha256"].as_str().unwrap();
     for address in ["192.168.1.1", "https://192.168.1.1/"] {
-        let (code, _, words) = printed(&home.asks(&["--host", address, "health"]));
+        let (code, _, words) = printed(&asks(&home, &["--host", address, "health"]));
         assert_eq!(code, 1, "{words}");
         assert!(
             words.contains(shown) && words.contains("--fingerprint"),
@@ -81,26 +57,28 @@ fn a_certificate_is_taken_by_its_fingerprint_and_by_nothing_else() {
         );
     }
     let other = shown.replace(['A', '1', '7', 'C'], "0");
-    let (code, _, words) =
-        printed(&home.asks(&["--host", "192.168.1.1", "--fingerprint", &other, "health"]));
+    let (code, _, words) = printed(&asks(
+        &home,
+        &["--host", "192.168.1.1", "--fingerprint", &other, "health"],
+    ));
     assert!(code == 1 && words.contains("not the one wanted"), "{words}");
 
     let pinned = ["--host", "192.168.1.1", "--fingerprint", shown];
-    let (code, up, words) = printed(&home.asks(&[&pinned[..], &["health"]].concat()));
+    let (code, up, words) = printed(&asks(&home, &[&pinned[..], &["health"]].concat()));
     assert_eq!((code, up.as_str()), (0, "up\n"), "{words}");
-    let (code, _, words) = printed(&home.asks(&[&pinned[..], &["leases"]].concat()));
+    let (code, _, words) = printed(&asks(&home, &[&pinned[..], &["leases"]].concat()));
     assert!(code == 1 && words.contains("--token-file"), "{words}");
     // What is no box is told from what refuses.
-    let (code, _, words) = printed(&home.asks(&["--host", "http://192.168.1.1:53", "health"]));
+    let (code, _, words) = printed(&asks(&home, &["--host", "http://192.168.1.1:53", "health"]));
     assert!(code == 1 && words.contains("gave no answer"), "{words}");
 }
 
 #[test]
 fn from_afar_all_is_as_on_the_box() {
     let home = home();
-    let info = home.street.router.cli_json(&["system", "info"]);
+    let info = home.router().cli_json(&["system", "info"]);
     let shown = info["tls_sha256"].as_str().unwrap().to_owned();
-    let token = home.token_file("write");
+    let token = token_file(&home, "write");
     let secure = [
         "--host",
         "192.168.1.1",
@@ -109,7 +87,7 @@ fn from_afar_all_is_as_on_the_box() {
         "--token-file",
         &token,
     ];
-    let plain = ["--host", PLAIN, "--token-file", &token];
+    let plain = ["--host", BASE, "--token-file", &token];
     for args in [
         &["--json", "config", "show"][..],
         &["--json", "config", "schema"],
@@ -117,14 +95,14 @@ fn from_afar_all_is_as_on_the_box() {
         &["leases"],
         &["batch", "health", "config revisions"],
     ] {
-        let here = home.street.router.cli_ok(args);
+        let here = home.router().cli_ok(args);
         for target in [&secure[..], &plain] {
-            let (code, there, words) = printed(&home.asks(&[target, args].concat()));
+            let (code, there, words) = printed(&asks(&home, &[target, args].concat()));
             assert_eq!((code, &there), (0, &here), "{args:?}: {words}");
         }
     }
 
-    let shown = home.street.router.cli_ok(&["config", "show"]);
+    let shown = home.router().cli_ok(&["config", "show"]);
     let file = home.dir.write("new.toml", &format!("{shown}# from afar\n"));
     let reason = "from \u{e9}lsewhere & back";
     let apply = [
@@ -134,24 +112,24 @@ fn from_afar_all_is_as_on_the_box() {
         "--reason",
         reason,
     ];
-    let (code, _, words) = printed(&home.asks(&[&secure[..], &apply].concat()));
+    let (code, _, words) = printed(&asks(&home, &[&secure[..], &apply].concat()));
     assert_eq!(code, 0, "{words}");
-    let revisions = home.street.router.cli_ok(&["config", "revisions"]);
+    let revisions = home.router().cli_ok(&["config", "revisions"]);
     assert!(revisions.contains(reason), "{revisions}");
     // A token may do what its scope allows.
-    let reader = home.token_file("read");
-    let reader = ["--host", PLAIN, "--token-file", &reader];
+    let reader = token_file(&home, "read");
+    let reader = ["--host", BASE, "--token-file", &reader];
     assert!(
-        home.asks(&[&reader[..], &["leases"]].concat())
+        asks(&home, &[&reader[..], &["leases"]].concat())
             .status
             .success()
     );
-    let (code, _, words) = printed(&home.asks(&[&reader[..], &apply].concat()));
+    let (code, _, words) = printed(&asks(&home, &[&reader[..], &apply].concat()));
     assert_eq!(code, 1, "{words}");
     let broken = home.dir.write("broken.toml", "[lan]\nadress = 1\n");
     let broken = broken.to_str().unwrap();
     let validate = ["config", "validate", broken];
-    let (code, _, words) = printed(&home.asks(&[&plain[..], &validate].concat()));
+    let (code, _, words) = printed(&asks(&home, &[&plain[..], &validate].concat()));
     assert_eq!(code, 2);
     assert!(
         words.contains(&format!("error: {broken}:2: lan.adress: ")),
@@ -162,14 +140,14 @@ fn from_afar_all_is_as_on_the_box() {
 #[test]
 fn the_questions_follow_a_box_that_moves() {
     let home = home();
-    let router = &home.street.router;
+    let router = home.router();
     let info = router.cli_json(&["system", "info"]);
     let shown = info["tls_sha256"].as_str().unwrap().to_owned();
-    let token = home.token_file("write");
+    let token = token_file(&home, "write");
     let target = ["--host", "192.168.1.1", "--fingerprint", &shown];
     let answers = home.dir.write("answers", "\n10.9.8.1\n\n\n\nyes\nyes\n");
     let binary = router::binary();
-    let mut setup = home.street.hosts[0].ns.command([binary.to_str().unwrap()]);
+    let mut setup = home.host().ns.command([binary.to_str().unwrap()]);
     setup.args(target).args(["--token-file", &token, "setup"]);
     setup.stdin(std::fs::File::open(answers).unwrap());
     let (code, said, words) = printed(&setup.output().unwrap());
@@ -189,9 +167,9 @@ fn the_questions_follow_a_box_that_moves() {
 #[test]
 fn a_monitor_from_afar_looks_when_something_happens() {
     let home = home();
-    let info = home.street.router.cli_json(&["system", "info"]);
+    let info = home.router().cli_json(&["system", "info"]);
     let shown = info["tls_sha256"].as_str().unwrap();
-    let token = home.token_file("read");
+    let token = token_file(&home, "read");
     let binary = router::binary();
     let monitor = |target: &[&str], log: &str| {
         let looks = [
@@ -203,11 +181,11 @@ fn a_monitor_from_afar_looks_when_something_happens() {
             "3600",
         ];
         let args = [&[binary.to_str().unwrap()], target, &looks].concat();
-        home.street.hosts[0].ns.spawn(&home.dir.path(log), args)
+        home.host().ns.spawn(&home.dir.path(log), args)
     };
     let monitors = [
         monitor(&["--host", "192.168.1.1", "--fingerprint", shown], "secure"),
-        monitor(&["--host", PLAIN], "plain"),
+        monitor(&["--host", BASE], "plain"),
     ];
     let sees = |revision: u64| {
         let wanted = format!("\"revision\":{revision}");
@@ -217,14 +195,13 @@ fn a_monitor_from_afar_looks_when_something_happens() {
     };
     until("both have looked", PATIENCE, || sees(1));
     // Nobody is told that they listen: the change is made anew until both have heard of one.
-    let text = home.street.router.cli_ok(&["config", "show"]);
+    let text = home.router().cli_ok(&["config", "show"]);
     let mut revision = 1;
     until("both have heard of a change", PATIENCE, || {
         revision += 1;
         let text = format!("{text}# change {revision}\n");
         let file = home.dir.write("watched.toml", &text);
-        home.street
-            .router
+        home.router()
             .cli_ok(&["config", "apply", file.to_str().unwrap()]);
         (2..=revision).any(sees)
     });

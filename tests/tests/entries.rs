@@ -6,61 +6,24 @@
     reason = "tests do IO"
 )]
 
-use std::time::Duration;
-
 use netns_tests::client::DhcpClient;
-use netns_tests::isp::DhcpServer;
-use netns_tests::street::{CONFIG, Street};
+use netns_tests::home::{Home, PATIENCE};
 use netns_tests::until;
+use netns_tests::wires::BOX;
 use serde_json::{Value, json};
-
-const BOX: &str = "192.168.1.1";
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A program of the household: curl with a token.
-struct Program<'s> {
-    street: &'s Street,
-    token: String,
-}
-
-impl Program<'_> {
-    fn call(&self, verb: &str, path: &str, more: &[&str], body: &Value) -> (u16, Value) {
-        let bearer = format!("Authorization: Bearer {}", self.token);
-        let url = format!("http://{BOX}{path}");
-        let body = body.to_string();
-        let mut args = vec!["curl", "-s", "-S", "-m", "20", "-X", verb, "-H", &bearer];
-        args.extend([
-            "-w",
-            "\n%{http_code}",
-            "-H",
-            "Content-Type: application/json",
-        ]);
-        if verb != "GET" {
-            args.extend(["--data", &body]);
-        }
-        args.extend(more);
-        args.push(&url);
-        let text = self.street.hosts[0].ns.ok(args);
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        (
-            status.parse().unwrap(),
-            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")),
-        )
-    }
-}
 
 #[test]
 fn records_and_reservations_are_written_one_by_one() {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 2);
-    let (anne, bert) = (&street.hosts[0], &street.hosts[1]);
-    let mut client = anne.dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    let first = anne.lease(PATIENCE).address;
-    let words = ["auth", "tokens", "create", "judge", "write"];
-    let token = street.router.cli_json(&words)["token"].clone();
-    let token = token.as_str().unwrap().to_owned();
-    let program = Program {
-        street: &street,
-        token,
+    let mut home = Home::new(2);
+    let mut client = home.clients.remove(0);
+    let first = home.host().lease(PATIENCE).address;
+    let (anne, bert) = (&home.street.hosts[0], &home.street.hosts[1]);
+    let router = home.router();
+    let token = home.token("write");
+    let program = home.program(&token);
+    let call = |verb: &str, path: &str, more: &[&str], body: &Value| {
+        let answer = program.send_with(verb, path, body, more);
+        (answer.status, answer.value())
     };
 
     // The answer comes when it is stored; the resolver hears of it in the same moment.
@@ -73,7 +36,7 @@ fn records_and_reservations_are_written_one_by_one() {
     // A record: in DNS with the answer, once for one key, and gone with the answer.
     let nas = json!({ "name": "nas", "type": "A", "value": "192.168.1.5", "ttl": 77 });
     let key = ["-H", "Idempotency-Key: one"];
-    let (status, made) = program.call("POST", "/api/dns/records", &key, &nas);
+    let (status, made) = call("POST", "/api/dns/records", &key, &nas);
     assert_eq!(
         (status, &made["outcome"]),
         (200, &json!("applied")),
@@ -83,52 +46,46 @@ fn records_and_reservations_are_written_one_by_one() {
     named("nas.lan", &["192.168.1.5"]);
     let full = anne.dig(BOX, &["+noshort", "+noall", "+answer", "nas.lan"]);
     assert!(full[0].split_whitespace().nth(1) == Some("77"), "{full:?}");
-    let (status, again) = program.call("POST", "/api/dns/records", &key, &nas);
+    let (status, again) = call("POST", "/api/dns/records", &key, &nas);
     assert_eq!((status, &again["revision"]), (200, &made["revision"]));
-    let (status, twice) = program.call("POST", "/api/dns/records", &[], &nas);
+    let (status, twice) = call("POST", "/api/dns/records", &[], &nas);
     assert_eq!((status, &twice["type"]), (409, &json!("already-there")));
     let old = ["-H", "If-Match: 1"];
-    let (status, _) = program.call("DELETE", "/api/dns/records?name=nas", &old, &json!({}));
+    let (status, _) = call("DELETE", "/api/dns/records?name=nas", &old, &json!({}));
     assert_eq!(status, 412);
     let dry = "/api/dns/records?name=nas&dry_run=1";
-    let (status, planned) = program.call("DELETE", dry, &[], &json!({}));
+    let (status, planned) = call("DELETE", dry, &[], &json!({}));
     assert_eq!((status, &planned["outcome"]), (200, &json!("planned")));
     named("nas.lan", &["192.168.1.5"]);
     // What is meant may stand in the body as well.
-    let (status, gone) = program.call("DELETE", "/api/dns/records", &[], &nas_key());
+    let (status, gone) = call("DELETE", "/api/dns/records", &[], &nas_key());
     assert_eq!(status, 200, "{gone}");
     named("nas.lan", &[]);
-    let said = street
-        .router
-        .cli_ok(&["dns", "records", "add", "tv", "A", "192.168.1.6"]);
+    let said = router.cli_ok(&["dns", "records", "add", "tv", "A", "192.168.1.6"]);
     assert!(said.contains("dns.records"), "{said}");
     named("tv.lan", &["192.168.1.6"]);
-    street.router.cli_ok(&["dns", "records", "delete", "tv"]);
+    router.cli_ok(&["dns", "records", "delete", "tv"]);
     named("tv.lan", &[]);
 
     // A reservation of what the device has, then of another address.
-    let page = street.router.cli_json(&["leases"]);
+    let page = router.cli_json(&["leases"]);
     let mac = page["items"][0]["mac"].as_str().unwrap().to_owned();
     let path = "/api/dhcp/reservations";
-    let (status, _) = program.call("POST", path, &[], &json!({ "mac": mac }));
+    let (status, _) = call("POST", path, &[], &json!({ "mac": mac }));
     assert_eq!(status, 200);
-    let (_, list) = program.call("GET", path, &[], &Value::Null);
+    let list = program.get(path).json();
     let held = first.split('/').next().unwrap();
     assert_eq!(list["items"][0]["address"], held);
-    let (status, taken) = program.call(
+    let (status, taken) = call(
         "POST",
         path,
         &[],
         &json!({ "mac": "02:00:00:00:00:77", "address": held }),
     );
     assert_eq!((status, &taken["type"]), (409, &json!("already-there")));
-    street
-        .router
-        .cli_ok(&["dhcp", "reservations", "delete", &mac]);
+    router.cli_ok(&["dhcp", "reservations", "delete", &mac]);
     let words = ["--address", "192.168.1.50", "--name", "anne"];
-    street
-        .router
-        .cli_ok(&[&["dhcp", "reservations", "add", &mac], &words[..]].concat());
+    router.cli_ok(&[&["dhcp", "reservations", "add", &mac], &words[..]].concat());
     client.kill();
     let mut client = anne.dhcp(DhcpClient::Udhcpc, "annes-laptop");
     until("the device has its fixed address", PATIENCE, || {
@@ -139,10 +96,8 @@ fn records_and_reservations_are_written_one_by_one() {
     // Promised to another while Anne has it: Bert gets one of the pool meanwhile.
     let link = bert.ns.json(["ip", "-j", "link", "show", "eth0"]);
     let bert_mac = link[0]["address"].as_str().unwrap();
-    street
-        .router
-        .cli_ok(&["dhcp", "reservations", "delete", &mac]);
-    let (status, promised) = program.call(
+    router.cli_ok(&["dhcp", "reservations", "delete", &mac]);
+    let (status, promised) = call(
         "POST",
         path,
         &[],
@@ -159,8 +114,8 @@ fn records_and_reservations_are_written_one_by_one() {
     anne.ns
         .ok(["ip", "address", "flush", "dev", "eth0", "scope", "global"]);
     let end = ["dhcp", "leases", "delete", "192.168.1.50"];
-    assert!(street.router.cli(&end).status.success());
-    assert!(!street.router.cli(&end).status.success(), "it is gone");
+    assert!(router.cli(&end).status.success());
+    assert!(!router.cli(&end).status.success(), "it is gone");
     drop(berts);
     let _bert = bert.dhcp(DhcpClient::Udhcpc, "berts-phone");
     until("the address is the one promised", PATIENCE, || {

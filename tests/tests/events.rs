@@ -8,15 +8,13 @@
 )]
 
 use std::process::Command;
-use std::time::Duration;
 
 use netns_tests::client::DhcpClient;
+use netns_tests::home::{Home, PATIENCE};
 use netns_tests::isp::DhcpServer;
 use netns_tests::street::{CONFIG, Street};
 use netns_tests::{Workdir, until, until_some};
 use serde_json::Value;
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn events(text: &str) -> Vec<Value> {
     let lines = text.lines().filter(|line| line.ends_with('}'));
@@ -105,31 +103,15 @@ fn the_command_line_on_the_box_hears_what_happens() {
 /// curl fetches, with a token that may only look; promtool judges, where it is installed.
 #[test]
 fn prometheus_reads_the_metrics() {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
-    let router = &street.router;
-    let host = &street.hosts[0];
-    let _client = host.dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    host.lease(PATIENCE);
-    let made = router.cli_json(&["auth", "tokens", "create", "prometheus", "read"]);
-    let bearer = format!("Authorization: Bearer {}", made["token"].as_str().unwrap());
-    let url = "http://192.168.1.1/metrics";
-    let refused = host
-        .ns
-        .ok(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url]);
-    assert_eq!(refused, "401");
-    let head = host.ns.ok([
-        "curl",
-        "-s",
-        "-D",
-        "-",
-        "-o",
-        "/dev/null",
-        "-H",
-        &bearer,
-        url,
-    ]);
+    let home = Home::new(1);
+    let router = home.router();
+    assert_eq!(home.nobody().get("/metrics").status, 401);
+    let token = home.token("read");
+    let metrics = home.program(&token).get("/metrics");
+    assert_eq!(metrics.status, 200);
+    let head = metrics.head;
     assert!(head.contains("text/plain; version=0.0.4"), "{head}");
-    let text = host.ns.ok(["curl", "-s", "-f", "-H", &bearer, url]);
+    let text = metrics.body;
     for sample in [
         "lintel_wan_online 1",
         "lintel_leases_active 1",
@@ -165,10 +147,8 @@ fn prometheus_reads_the_metrics() {
 /// when somebody wants it.
 #[test]
 fn a_service_is_stopped_and_started_on_request() {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
-    let (router, host) = (&street.router, &street.hosts[0]);
-    let _client = host.dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    host.lease(PATIENCE);
+    let home = Home::new(1);
+    let (router, host) = (home.router(), home.host());
     let answers = || {
         let dig = [
             "dig",

@@ -6,119 +6,28 @@
     reason = "tests do IO"
 )]
 
-use std::time::Duration;
-
 use lintel_api::{Access, METHODS, Method, Verb};
+use netns_tests::caller::JSON;
 use netns_tests::client::DhcpClient;
-use netns_tests::isp::DhcpServer;
-use netns_tests::street::{CONFIG, Street};
-use netns_tests::{Proc, Workdir, until, until_some};
+use netns_tests::home::{BASE, Home, PASSWORD, PATIENCE};
+use netns_tests::street::CONFIG;
+use netns_tests::{until, until_some};
 use serde_json::{Value, json};
-
-const BASE: &str = "http://192.168.1.1";
-const PASSWORD: &str = "seven green bottles";
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A router, claimed, and a host that is logged in.
-struct Home {
-    // Ends before the host's namespace does.
-    _client: Proc,
-    street: Street,
-    dir: Workdir,
-}
-
-/// An answer over HTTP.
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        assert!(self.head.contains("application/json"), "{}", self.head);
-        serde_json::from_str(&self.body).unwrap()
-    }
-
-    /// The body, which must have the fields of RFC 9457.
-    fn problem(&self) -> Value {
-        assert!(
-            self.head.contains("application/problem+json"),
-            "{} {}",
-            self.head,
-            self.body
-        );
-        let problem: Value = serde_json::from_str(&self.body).unwrap();
-        assert_eq!(problem["status"], self.status);
-        for field in ["type", "title"] {
-            assert!(problem[field].as_str().is_some_and(|s| !s.is_empty()));
-        }
-        problem
-    }
-}
-
-fn home() -> Home {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 2);
-    let client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    street.hosts[0].lease(PATIENCE);
-    Home {
-        _client: client,
-        street,
-        dir: Workdir::new("rest"),
-    }
-}
-
-impl Home {
-    /// curl as a browser with a session would ask.
-    fn ask(&self, verb: &str, path: &str, more: &[&str]) -> Answer {
-        let jar = self.dir.path("cookies");
-        let jar = jar.to_str().unwrap();
-        let mut all = vec!["-b", jar, "-c", jar];
-        all.extend(more);
-        self.bare(verb, path, &all)
-    }
-
-    /// curl without a session.
-    fn bare(&self, verb: &str, path: &str, more: &[&str]) -> Answer {
-        let url = format!("{BASE}{path}");
-        let mut args = vec!["curl", "-s", "-S", "-i", "-m", "20", "-X", verb];
-        args.extend(more);
-        args.push(&url);
-        let text = self.street.hosts[0].ns.ok(args);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        Answer {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head: head.to_ascii_lowercase(),
-            body: body.to_owned(),
-        }
-    }
-
-    fn send(&self, verb: &str, path: &str, body: &Value) -> Answer {
-        let json = "Content-Type: application/json";
-        self.ask(verb, path, &["-H", json, "--data", &body.to_string()])
-    }
-
-    fn claim(&self) {
-        let setup = self.send("POST", "/api/auth/setup", &json!({ "password": PASSWORD }));
-        assert_eq!(setup.status, 200, "{}", setup.body);
-    }
-}
 
 #[test]
 fn without_a_session_there_is_health_and_nothing_else() {
-    let home = home();
-    let status = |path: &str| home.bare("GET", path, &[]).status;
-    assert_eq!(
-        home.bare("GET", "/health", &[]).json(),
-        json!({"status": "up"})
-    );
+    let home = Home::new(2);
+    let status = |path: &str| home.nobody().get(path).status;
+    assert_eq!(home.nobody().get("/health").json(), json!({"status": "up"}));
     // Nobody owns the box yet: still nothing is told.
     assert_eq!(status("/api/status"), 401);
-    let short = home.send("POST", "/api/auth/setup", &json!({ "password": "short" }));
+    let short = home
+        .owner()
+        .send("POST", "/api/auth/setup", &json!({ "password": "short" }));
     assert_eq!(short.status, 422, "{}", short.body);
     assert_eq!(short.problem()["errors"][0]["path"], "password");
-    home.claim();
-    let again = home.send(
+    home.claim(PASSWORD);
+    let again = home.owner().send(
         "POST",
         "/api/auth/setup",
         &json!({ "password": "another one" }),
@@ -137,12 +46,12 @@ fn without_a_session_there_is_health_and_nothing_else() {
         if open {
             continue;
         }
-        let answer = home.bare(
+        let answer = home.nobody().ask(
             method.verb.as_str(),
             &path,
             &[
                 "-H",
-                "Content-Type: application/json",
+                JSON,
                 "--data",
                 r#"{"toml":"","confirm":"erase everything"}"#,
             ][..if method.verb == Verb::Get { 0 } else { 4 }],
@@ -159,24 +68,25 @@ fn without_a_session_there_is_health_and_nothing_else() {
     assert_eq!(status("/health"), 200);
     assert_eq!(status("/api/events"), 401);
     let forged = ["-H", "Cookie: lintel_session=AAAAAAAAAAAAAAAAAAAAAA"];
-    assert_eq!(home.bare("GET", "/api/status", &forged).status, 401);
+    assert_eq!(home.nobody().ask("GET", "/api/status", &forged).status, 401);
 }
 
 #[test]
 fn a_session_sees_every_list_and_what_is_wrong_comes_as_problems() {
-    let home = home();
-    home.claim();
-    let logout = home.ask("POST", "/api/auth/logout", &[]);
+    let home = Home::claimed(2);
+    let logout = home.owner().ask("POST", "/api/auth/logout", &[]);
     assert_eq!(logout.status, 200, "{}", logout.body);
-    assert_eq!(home.ask("GET", "/api/status", &[]).status, 401);
-    let wrong = home.send(
+    assert_eq!(home.owner().get("/api/status").status, 401);
+    let wrong = home.owner().send(
         "POST",
         "/api/auth/login",
         &json!({ "password": "seven brown bottles" }),
     );
     assert_eq!(wrong.status, 401);
     wrong.problem();
-    let right = home.send("POST", "/api/auth/login", &json!({ "password": PASSWORD }));
+    let right = home
+        .owner()
+        .send("POST", "/api/auth/login", &json!({ "password": PASSWORD }));
     assert_eq!(right.status, 200, "{}", right.body);
     assert!(right.head.contains("httponly") && right.head.contains("samesite=strict"));
 
@@ -188,7 +98,7 @@ fn a_session_sees_every_list_and_what_is_wrong_comes_as_problems() {
     for method in METHODS.iter().filter(told) {
         let path = method.path.replace("{name}", "dnsd");
         let path = path.replace("{revision}", "1");
-        let answer = home.ask("GET", &path, &[]);
+        let answer = home.owner().get(&path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         let value = answer.json();
         assert!(
@@ -210,17 +120,14 @@ fn a_session_sees_every_list_and_what_is_wrong_comes_as_problems() {
         };
         assert_eq!(keys(&value), keys(&printed), "{path}");
     }
-    let leases = home.ask("GET", "/api/dhcp/leases", &[]).json();
+    let leases = home.owner().get("/api/dhcp/leases").json();
     assert_eq!(leases["items"][0]["name"], "annes-laptop");
-    let page = home.ask("GET", "/api/dns/records?limit=1", &[]).json();
+    let page = home.owner().get("/api/dns/records?limit=1").json();
     assert_eq!(page["items"].as_array().unwrap().len(), 1);
     let cursor = page["next"].as_str().unwrap();
     let next = home
-        .ask(
-            "GET",
-            &format!("/api/dns/records?limit=1&cursor={cursor}"),
-            &[],
-        )
+        .owner()
+        .get(&format!("/api/dns/records?limit=1&cursor={cursor}"))
         .json();
     assert_ne!(next["items"][0], page["items"][0]);
     let dnsd = |services: &Value| {
@@ -232,13 +139,15 @@ fn a_session_sees_every_list_and_what_is_wrong_comes_as_problems() {
             .unwrap()["pid"]
             .clone()
     };
-    let before = dnsd(&home.ask("GET", "/api/services/status", &[]).json());
+    let before = dnsd(&home.owner().get("/api/services/status").json());
     assert_eq!(
-        home.ask("POST", "/api/services/dnsd/restart", &[]).status,
+        home.owner()
+            .ask("POST", "/api/services/dnsd/restart", &[])
+            .status,
         200
     );
     until("dnsd is another process", PATIENCE, || {
-        let now = dnsd(&home.ask("GET", "/api/services/status", &[]).json());
+        let now = dnsd(&home.owner().get("/api/services/status").json());
         now != before && !now.is_null()
     });
 
@@ -254,7 +163,7 @@ fn a_session_sees_every_list_and_what_is_wrong_comes_as_problems() {
         ("GET", "/api/config?revision=999", 404),
     ];
     for (verb, path, status) in table {
-        let answer = home.ask(verb, path, &[]);
+        let answer = home.owner().ask(verb, path, &[]);
         assert_eq!(answer.status, status, "{verb} {path}: {}", answer.body);
         answer.problem();
         if status == 405 {
@@ -269,38 +178,40 @@ fn a_session_sees_every_list_and_what_is_wrong_comes_as_problems() {
 
 #[test]
 fn a_configuration_is_put_planned_and_refused() {
-    let home = home();
-    home.claim();
-    let before = home.ask("GET", "/api/config", &[]).json();
+    let home = Home::claimed(2);
+    let before = home.owner().get("/api/config").json();
     let toml = format!(
         "{CONFIG}\n[[dns.records]]\nname = \"nas.lan\"\ntype = \"A\"\nvalue = \"192.168.1.5\"\n"
     );
     let body = json!({ "toml": toml.replace("wan0", "lan1") });
-    let planned = home.send("PUT", "/api/config?dry_run=1", &body).json();
+    let planned = home
+        .owner()
+        .send("PUT", "/api/config?dry_run=1", &body)
+        .json();
     assert_eq!(planned["outcome"], "planned");
     assert_eq!(planned["committed"], false);
     assert!(!planned["plan"].as_array().unwrap().is_empty());
     assert!(planned["plan"][0]["reason"].is_string());
-    assert_eq!(home.ask("GET", "/api/config", &[]).json(), before);
+    assert_eq!(home.owner().get("/api/config").json(), before);
 
     let body = json!({ "toml": toml, "reason": "a name for the disk" });
-    let applied = home.send("PUT", "/api/config", &body).json();
+    let applied = home.owner().send("PUT", "/api/config", &body).json();
     assert_eq!(applied["committed"], true, "{applied}");
     assert_ne!(applied["revision"], before["revision"]);
     until("the new record answers", PATIENCE, || {
         home.street.hosts[0].dig("192.168.1.1", &["nas.lan"]) == ["192.168.1.5"]
     });
-    let revisions = home.ask("GET", "/api/config/revisions", &[]).json();
+    let revisions = home.owner().get("/api/config/revisions").json();
     assert_eq!(revisions["items"][0]["reason"], "a name for the disk");
 
     // Somebody looked, somebody else changed: the first one's change is refused.
-    let seen = home.ask("GET", "/api/config", &[]);
+    let seen = home.owner().get("/api/config");
     let tag = format!("etag: \"{}\"", applied["revision"]);
     assert!(seen.head.contains(&tag), "{}", seen.head);
     let merge = "Content-Type: application/merge-patch+json";
     let patch = |more: &[&str]| {
         let data = r#"{"lan":{"domain":"home.arpa"}}"#;
-        home.ask(
+        home.owner().ask(
             "PATCH",
             "/api/config",
             &[&["-H", merge, "--data", data], more].concat(),
@@ -316,13 +227,13 @@ fn a_configuration_is_put_planned_and_refused() {
     assert_eq!(done.status, 200, "{}", done.body);
     // The answer was lost: asked again, it is the same, and nothing is done.
     assert_eq!(patch(&once).json(), done.json());
-    let now = home.ask("GET", "/api/config", &[]).json();
+    let now = home.owner().get("/api/config").json();
     assert_eq!(now["revision"], done.json()["revision"]);
     assert_eq!(now["config"]["lan"]["domain"], "home.arpa");
 
     let broken = json!({ "toml": "[lan]\naddress = \"192.168.1.300/24\"\ncolour = 1\n[run]\n" });
     for (verb, path) in [("PUT", "/api/config"), ("POST", "/api/config/validate")] {
-        let answer = home.send(verb, path, &broken);
+        let answer = home.owner().send(verb, path, &broken);
         assert_eq!(answer.status, 422, "{}", answer.body);
         let problem = answer.problem();
         let errors = problem["errors"].as_array().unwrap();
@@ -335,9 +246,8 @@ fn a_configuration_is_put_planned_and_refused() {
 
 #[test]
 fn events_come_as_they_happen_and_go_on_where_they_stopped() {
-    let home = home();
-    home.claim();
-    let jar = home.dir.path("cookies");
+    let home = Home::claimed(2);
+    let jar = home.sessions[0].jar();
     let url = format!("{BASE}/api/events");
     let listen = |log: &str, more: &[&str]| {
         let mut args = vec!["curl", "-s", "-N", "-b", jar.to_str().unwrap()];

@@ -10,82 +10,18 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use netns_tests::client::DhcpClient;
-use netns_tests::isp::DhcpServer;
-use netns_tests::street::{CONFIG, Street};
-use netns_tests::{Proc, Workdir, until, until_some};
-use serde_json::Value;
+use netns_tests::home::{BASE, Home, PATIENCE};
+use netns_tests::street::CONFIG;
+use netns_tests::{until, until_some};
+use serde_json::{Value, json};
 
-const BASE: &str = "http://192.168.1.1";
-const PATIENCE: Duration = Duration::from_secs(30);
 const PASSWORD: &str = "planted-seven-green-bottles";
 
-struct Home {
-    _client: Proc,
-    street: Street,
-    dir: Workdir,
-}
-
-fn home(name: &str) -> Home {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
-    let client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    street.hosts[0].lease(PATIENCE);
-    let home = Home {
-        _client: client,
-        street,
-        dir: Workdir::new(name),
-    };
-    let claim = format!("{{\"password\": {PASSWORD:?}}}");
-    home.curl("POST", "/api/auth/setup", Some(&claim), None);
+fn home() -> Home {
+    let home = Home::new(1);
+    home.claim(PASSWORD);
     home
-}
-
-impl Home {
-    /// Status and body, with the session in the jar or with a token.
-    fn curl(
-        &self,
-        verb: &str,
-        path: &str,
-        body: Option<&str>,
-        token: Option<&str>,
-    ) -> (u16, String) {
-        let jar = self.dir.path("cookies").to_str().unwrap().to_owned();
-        let url = format!("{BASE}{path}");
-        let bearer = format!("Authorization: Bearer {}", token.unwrap_or_default());
-        let mut args = vec![
-            "curl",
-            "-s",
-            "-S",
-            "-m",
-            "20",
-            "-X",
-            verb,
-            "-w",
-            "\n%{http_code}",
-        ];
-        match token {
-            Some(_) => args.extend(["-H", &bearer]),
-            None => args.extend(["-b", &jar, "-c", &jar]),
-        }
-        if verb != "GET" {
-            let body = body.unwrap_or("{}");
-            args.extend(["-H", "Content-Type: application/json", "--data", body]);
-        }
-        args.push(&url);
-        let text = self.street.hosts[0].ns.ok(args);
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        (status.parse().unwrap(), body.to_owned())
-    }
-
-    fn token(&self, scope: &str) -> String {
-        let made = self
-            .street
-            .router
-            .cli_json(&["auth", "tokens", "create", scope, scope]);
-        made["token"].as_str().unwrap().to_owned()
-    }
 }
 
 fn shell(command: &str) -> (bool, String) {
@@ -98,7 +34,7 @@ fn shell(command: &str) -> (bool, String) {
 /// Everything in the box's database that is worth something to a thief, as it stands there and as
 /// other programs might write it.
 fn stored_secrets(home: &Home) -> Vec<String> {
-    let state = home.street.router.dir.path("data/state");
+    let state = home.router().dir.path("data/state");
     let copy = home.dir.path("copy");
     let command = format!(
         "mkdir -p {0} && cp {1}/lintel.db* {0}/ && sqlite3 {0}/lintel.db \
@@ -147,26 +83,20 @@ fn is_in(directory: &Path, text: &str) -> bool {
 
 #[test]
 fn a_bundle_unpacks_with_tar_and_holds_no_secret() {
-    let home = home("support");
-    let router = &home.street.router;
+    let home = home();
+    let router = home.router();
     let mut secrets = vec![PASSWORD.to_owned(), home.token("read"), home.token("write")];
-    let jar = std::fs::read_to_string(home.dir.path("cookies")).unwrap();
+    let jar = home.sessions[0].cookies();
     secrets.push(jar.split_whitespace().last().unwrap().to_owned());
     // A second factor that counts, a wrong password, comments and reasons.
-    let (status, begun) = home.curl(
-        "POST",
-        "/api/auth/totp",
-        Some(&format!("{{\"current\": {PASSWORD:?}}}")),
-        None,
-    );
-    println!("a second factor was begun: {status}");
-    if let Ok(Value::Object(begun)) = serde_json::from_str(&begun)
-        && let Some(Value::String(secret)) = begun.get("secret")
-    {
-        secrets.push(secret.clone());
+    let current = json!({ "current": PASSWORD });
+    let begun = home.owner().send("POST", "/api/auth/totp", &current);
+    println!("a second factor was begun: {}", begun.status);
+    if let Some(secret) = begun.value()["secret"].as_str() {
+        secrets.push(secret.to_owned());
     }
-    let wrong = "{\"password\": \"planted-wrong-password\"}";
-    home.curl("POST", "/api/auth/login", Some(wrong), None);
+    let wrong = json!({ "password": "planted-wrong-password" });
+    home.owner().send("POST", "/api/auth/login", &wrong);
     secrets.push("planted-wrong-password".to_owned());
     let toml = format!("{CONFIG}\n# planted-comment\n[system]\nhostname = \"attic\"\n");
     let file = home.dir.write("attic.toml", &toml);
@@ -225,22 +155,23 @@ fn a_bundle_unpacks_with_tar_and_holds_no_secret() {
 
 #[test]
 fn over_http_the_bundle_is_a_file_and_needs_the_right() {
-    let home = home("support-http");
+    let home = home();
     let (read, write) = (home.token("read"), home.token("write"));
-    let collect = |token: &str| home.curl("POST", "/api/support/collect", None, Some(token));
-    assert_eq!(collect("nonsense").0, 401);
-    assert_eq!(collect(&read).0, 403);
-    let (status, begun) = collect(&write);
-    assert_eq!(status, 200, "{begun}");
-    let begun: Value = serde_json::from_str(&begun).unwrap();
-    let path = format!("/api/tasks/{}", begun["task"]);
+    let collect = |token: &str| {
+        let program = home.program(token);
+        program.send("POST", "/api/support/collect", &json!({}))
+    };
+    assert_eq!(collect("nonsense").status, 401);
+    assert_eq!(collect(&read).status, 403);
+    let begun = collect(&write);
+    assert_eq!(begun.status, 200, "{}", begun.body);
+    let path = format!("/api/tasks/{}", begun.json()["task"]);
     until_some("the work is done", PATIENCE, || {
-        let (_, task) = home.curl("GET", &path, None, Some(&read));
-        let task: Value = serde_json::from_str(&task).unwrap();
+        let task = home.program(&read).get(&path).json();
         (task["state"] == "done").then_some(task)
     });
     let file = home.dir.path("bundle");
-    let head = home.street.hosts[0].ns.ok([
+    let head = home.host().ns.ok([
         "curl",
         "-s",
         "-f",
@@ -261,23 +192,21 @@ fn over_http_the_bundle_is_a_file_and_needs_the_right() {
     let (done, said) = shell(&format!("tar -tzf {}", file.display()));
     assert!(done && said.contains("lintel-support/README.txt"), "{said}");
     // From afar the command line does the same.
-    let audit = home.street.router.cli_json(&["audit"]);
+    let audit = home.router().cli_json(&["audit"]);
     let lines = audit["items"].as_array().unwrap().iter();
     let collects =
         lines.filter(|line| line["method"] == "support.collect" && line["outcome"] == "done");
     assert_eq!(collects.count(), 1, "{audit}");
-    assert_eq!(home.curl("DELETE", &path, None, Some(&write)).0, 200);
-    assert_eq!(
-        home.curl("GET", &format!("{path}/result"), None, Some(&read))
-            .0,
-        404
-    );
+    let deleted = home.program(&write).send("DELETE", &path, &json!({}));
+    assert_eq!(deleted.status, 200);
+    let result = home.program(&read).get(&format!("{path}/result"));
+    assert_eq!(result.status, 404);
 }
 
 #[test]
 fn the_log_is_searched_exported_and_begun_anew() {
-    let home = home("log");
-    let router = &home.street.router;
+    let home = home();
+    let router = home.router();
     let found = router.cli_json(&["logs", "search", "find=IS READY", "name=init"]);
     let items = found["items"].as_array().unwrap();
     assert!(items.len() >= 5, "{found}");
@@ -327,16 +256,11 @@ fn the_log_is_searched_exported_and_begun_anew() {
 
 #[test]
 fn the_pages_lead_to_the_same_files() {
-    let home = home("support-pages");
-    let jar = home.dir.path("cookies").to_str().unwrap().to_owned();
-    let ns = &home.street.hosts[0].ns;
+    let home = home();
     let page = |path: &str, more: &[&str]| {
         let url = format!("{BASE}{path}");
-        let mut args = vec!["curl", "-s", "-S", "-L", "-m", "20", "-b", &jar, "-c", &jar];
-        args.extend(["-H", "Accept: text/html"]);
-        args.extend(more);
-        args.push(&url);
-        ns.ok(args)
+        let all = [&["-L", "-H", "Accept: text/html"], more, &[&url]].concat();
+        home.sessions[0].curl(home.host(), 20, &all).unwrap().body
     };
     for (from, to, word) in [
         ("/services", "/support", "lintel-support-"),

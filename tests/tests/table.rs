@@ -7,24 +7,12 @@
     reason = "tests do IO"
 )]
 
-use std::time::Duration;
-
 use lintel_api::{Access, Content, METHODS, Method, MethodId, Place, Scope, Verb};
-use netns_tests::client::DhcpClient;
-use netns_tests::isp::DhcpServer;
-use netns_tests::street::{CONFIG, Street};
-use netns_tests::{Proc, Workdir, until};
+use netns_tests::caller::Caller;
+use netns_tests::home::{BASE, Home, PASSWORD, PATIENCE};
+use netns_tests::street::CONFIG;
+use netns_tests::until;
 use serde_json::{Map, Value, json};
-
-const BASE: &str = "http://192.168.1.1";
-const PASSWORD: &str = "seven green bottles";
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Home {
-    _client: Proc,
-    street: Street,
-    dir: Workdir,
-}
 
 /// What a call came to: the status and the problem's short name.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,90 +22,48 @@ struct Came {
     body: Value,
 }
 
-fn home() -> Home {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
-    let client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    street.hosts[0].lease(PATIENCE);
-    Home {
-        _client: client,
-        street,
-        dir: Workdir::new("table"),
+/// Calls a method with these parameters.
+fn call(caller: Caller<'_>, method: &Method, params: &Map<String, Value>) -> Came {
+    let mut path = method.path.to_owned();
+    let mut query = Vec::new();
+    let mut body = Map::new();
+    for (name, value) in params {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        match method.param(name).unwrap().place {
+            Place::Path => path = path.replace(&format!("{{{name}}}"), &text),
+            Place::Query => query.push(format!("{name}={text}")),
+            Place::Header => {}
+            Place::Body => drop(body.insert(name.clone(), value.clone())),
+        }
+    }
+    let mark = if query.is_empty() { "" } else { "?" };
+    let path = format!("{path}{mark}{}", query.join("&"));
+    let answer = match method.verb {
+        Verb::Get => caller.get(&path),
+        verb => caller.send(verb.as_str(), &path, &Value::Object(body)),
+    };
+    let body = match (method.content(), answer.status) {
+        (Content::Text, 200) => Value::from(answer.body),
+        _ => answer.value(),
+    };
+    let kind = if answer.status == 200 {
+        "ok"
+    } else {
+        body["type"].as_str().unwrap()
+    };
+    Came {
+        status: answer.status,
+        kind: kind.to_owned(),
+        body,
     }
 }
 
-impl Home {
-    /// With the session in the jar, or with a token.
-    fn call(&self, method: &Method, params: &Map<String, Value>, token: Option<&str>) -> Came {
-        let mut path = method.path.to_owned();
-        let mut query = Vec::new();
-        let mut body = Map::new();
-        for (name, value) in params {
-            let text = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            match method.param(name).unwrap().place {
-                Place::Path => path = path.replace(&format!("{{{name}}}"), &text),
-                Place::Query => query.push(format!("{name}={text}")),
-                Place::Header => {}
-                Place::Body => drop(body.insert(name.clone(), value.clone())),
-            }
-        }
-        let mark = if query.is_empty() { "" } else { "?" };
-        let url = format!("{BASE}{path}{mark}{}", query.join("&"));
-        let jar = self.dir.path("cookies").to_str().unwrap().to_owned();
-        let bearer = format!("Authorization: Bearer {}", token.unwrap_or_default());
-        let body = Value::Object(body).to_string();
-        let verb = method.verb.as_str();
-        let mut args = vec![
-            "curl",
-            "-s",
-            "-S",
-            "-m",
-            "20",
-            "-X",
-            verb,
-            "-w",
-            "\n%{http_code}",
-        ];
-        match token {
-            Some(_) => args.extend(["-H", &bearer]),
-            None => args.extend(["-b", &jar, "-c", &jar]),
-        }
-        if method.verb != Verb::Get {
-            args.extend(["-H", "Content-Type: application/json", "--data", &body]);
-        }
-        args.push(&url);
-        let text = self.street.hosts[0].ns.ok(args);
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        let status = status.parse().unwrap();
-        let body = match (method.content(), status) {
-            (Content::Text, 200) => Value::from(body),
-            _ => serde_json::from_str(body).unwrap_or_else(|error| {
-                panic!("{verb} {path}: {error}: {body}");
-            }),
-        };
-        let kind = if status == 200 {
-            "ok"
-        } else {
-            body["type"].as_str().unwrap()
-        };
-        Came {
-            status,
-            kind: kind.to_owned(),
-            body,
-        }
-    }
-
-    fn trail(&self) -> Vec<Value> {
-        let page = self.street.router.cli_json(&["audit", "--limit", "1000"]);
-        page["items"].as_array().unwrap().clone()
-    }
-
-    fn token(&self, scope: Scope) -> String {
-        let words = ["auth", "tokens", "create", scope.as_str(), scope.as_str()];
-        let made = self.street.router.cli_json(&words);
-        made["token"].as_str().unwrap().to_owned()
-    }
+/// What the box has written down of calls.
+fn trail(home: &Home) -> Vec<Value> {
+    let page = home.router().cli_json(&["audit", "--limit", "1000"]);
+    page["items"].as_array().unwrap().clone()
 }
 
 /// Parameters with which the call does something, or says why not.
@@ -158,19 +104,19 @@ fn params(id: MethodId) -> Map<String, Value> {
 
 #[test]
 fn every_method_is_reached_audited_and_refused_without_its_right() {
-    let home = home();
+    let home = Home::new(1);
     let setup = METHODS
         .iter()
         .find(|m| m.id == MethodId::AuthSetup)
         .unwrap();
-    assert_eq!(home.call(setup, &params(setup.id), None).status, 200);
-    let tokens = [Scope::Read, Scope::Write].map(|scope| (scope, home.token(scope)));
+    assert_eq!(call(home.owner(), setup, &params(setup.id)).status, 200);
+    let tokens = [Scope::Read, Scope::Write].map(|scope| (scope, home.token(scope.as_str())));
     let (mut changes, mut refused) = (0, 0);
 
     // Without its right, first: nothing of this leaves a trace but in the trail.
     for method in METHODS {
         let open = matches!(method.access, Access::Open | Access::Setup);
-        let nobody = home.call(method, &params(method.id), Some("nonsense"));
+        let nobody = call(home.program("nonsense"), method, &params(method.id));
         assert_eq!(
             nobody.kind == "not-logged-in",
             !open,
@@ -182,7 +128,7 @@ fn every_method_is_reached_audited_and_refused_without_its_right() {
             if enough {
                 continue;
             }
-            let came = home.call(method, &params(method.id), Some(token));
+            let came = call(home.program(token), method, &params(method.id));
             assert_eq!(
                 (came.status, came.kind.as_str()),
                 (403, "scope"),
@@ -193,9 +139,7 @@ fn every_method_is_reached_audited_and_refused_without_its_right() {
         }
     }
     until("nothing was ended", PATIENCE, || {
-        home.street.hosts[0]
-            .fetch(&format!("{BASE}/health"))
-            .is_some()
+        home.host().fetch(&format!("{BASE}/health")).is_some()
     });
 
     let login = METHODS
@@ -207,21 +151,21 @@ fn every_method_is_reached_audited_and_refused_without_its_right() {
     for method in METHODS {
         // Over REST, with what the household's browser has.
         if ended {
-            assert_eq!(home.call(login, &params(login.id), None).status, 200);
+            assert_eq!(call(home.owner(), login, &params(login.id)).status, 200);
         }
         // Both end the session that the walk goes on with.
         ended = matches!(
             method.id,
             MethodId::AuthLogout | MethodId::AuthPasswordChange
         );
-        let before = home.trail().len();
-        let came = home.call(method, &params(method.id), None);
+        let before = trail(&home).len();
+        let came = call(home.owner(), method, &params(method.id));
         assert!(
             !matches!(came.status, 400 | 405) && came.kind != "unknown-path",
             "{}: {came:?}",
             method.name
         );
-        let after = home.trail();
+        let after = trail(&home);
         let lines = after.len() - before;
         assert_eq!(
             lines,
@@ -254,7 +198,7 @@ fn every_method_is_reached_audited_and_refused_without_its_right() {
                 .map_or_else(|| value.to_string(), str::to_owned);
             words.push(match name.as_str() {
                 "toml" => {
-                    let file = home.street.router.dir.write("walk.toml", &text);
+                    let file = home.router().dir.write("walk.toml", &text);
                     file.to_str().unwrap().to_owned()
                 }
                 _ => format!("{name}={text}"),
@@ -262,7 +206,7 @@ fn every_method_is_reached_audited_and_refused_without_its_right() {
         }
         words.push("--json".to_owned());
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let output = home.street.router.cli(&words);
+        let output = home.router().cli(&words);
         // What the command line itself does not understand ends with this advice.
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!said.contains("try: lintel"), "{words:?}: {said}");
