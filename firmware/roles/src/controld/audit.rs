@@ -11,7 +11,7 @@ use lintel_store::AuditLine;
 use serde_json::Value;
 
 use super::auth::Bearer;
-use super::calls::{Outcome, problem};
+use super::calls::{Answer, Outcome, problem};
 use super::config_calls::{bad_cursor, page_limit};
 use super::core::{Core, Now, Waiter};
 use super::startup;
@@ -41,23 +41,21 @@ impl Core {
         caller: &Caller,
         bearer: &Bearer,
         reason: String,
-        outcome: &Outcome,
+        answer: &Answer,
     ) {
-        let (result, revision) = match outcome {
-            Outcome::Later => ("begun", None),
-            Outcome::Now(Ok(value)) | Outcome::Session(Ok(value), _) => ("done", revision(value)),
-            Outcome::Now(Err(problem)) | Outcome::Session(Err(problem), _) => {
-                (problem.kind.as_str(), None)
-            }
+        let (result, revision) = match answer {
+            Ok(Outcome::Later) => ("begun", None),
+            Ok(Outcome::Now(value) | Outcome::Session(value, _)) => ("done", revision(value)),
+            Err(problem) => (problem.kind.as_str(), None),
         };
         // What nobody was allowed to do says nothing of the box.
         if matches!(result, "not-logged-in" | "too-many-logins" | "not-from-lan") {
             return;
         }
-        let who = match (caller.origin, bearer, outcome) {
+        let who = match (caller.origin, bearer, answer) {
             (Origin::Local, ..) => "local".to_owned(),
             // A login or the first password: now it is known who that was.
-            (_, Bearer::Session(_), _) | (_, _, Outcome::Session(Ok(_), _)) => "owner".to_owned(),
+            (_, Bearer::Session(_), _) | (_, _, Ok(Outcome::Session(..))) => "owner".to_owned(),
             (_, Bearer::Token { name, .. }, _) => format!("token {name}"),
             (_, Bearer::Nobody, _) => "anyone".to_owned(),
         };
@@ -77,7 +75,7 @@ impl Core {
             revision,
         };
         let id = self.stored("writing the audit trail", |store| store.add_audit(&line));
-        if let (Outcome::Later, Some(id)) = (outcome, id) {
+        if let (Ok(Outcome::Later), Some(id)) = (answer, id) {
             if self.audit.open.len() >= OPEN_ENTRIES_MAX {
                 self.audit.open.remove(0);
             }

@@ -19,7 +19,7 @@ use lintel_plan::restore::{PortQuestion, match_ports, record_ports};
 use lintel_seal::{Sealed, armor};
 use lintel_store::{BackupDraft, BackupHead, BackupOrigin, BackupRow};
 
-use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem};
+use super::calls::{Answer, at_once, bad_field, cannot_store, data_failed, problem};
 use super::commits::Wish;
 use super::config_calls::{bad_cursor, cannot_read, invalid, page_limit};
 use super::core::{Core, Now, Waiter};
@@ -127,19 +127,19 @@ impl Core {
         waiter: Waiter,
         memory: Option<Memory>,
         params: ExportParams,
-    ) -> Outcome {
+    ) -> Answer {
         if let Some(wrong) = params.passphrase.as_deref().and_then(passphrase_problem) {
             let hint = format!(
                 "use {PASSPHRASE_CHARS_MIN} to {PASSPHRASE_BYTES_MAX} characters of ASCII; \
                  four words make a good one"
             );
-            return Outcome::Now(Err(bad_field("passphrase", wrong, &hint)));
+            return Err(bad_field("passphrase", wrong, &hint));
         }
         let (made_unix_s, plain) = match params.backup {
-            Some(id) => match self.backup_row(id) {
-                Ok(row) => (row.head.made_unix_s, row.content),
-                Err(problem) => return Outcome::Now(Err(problem)),
-            },
+            Some(id) => {
+                let row = self.backup_row(id)?;
+                (row.head.made_unix_s, row.content)
+            }
             None => (now.unix_s, self.backup_now(now, "export").to_text()),
         };
         let name = format!(
@@ -148,12 +148,11 @@ impl Core {
             day(made_unix_s)
         );
         match params.passphrase {
-            None => Ok(ConfigExported {
+            None => at_once(&ConfigExported {
                 file_name: name + ".toml",
                 sealed: false,
                 content: plain,
-            })
-            .into(),
+            }),
             Some(passphrase) => {
                 let mut random = Box::new([0; 48]);
                 self.rng.fill(random.as_mut_slice());
@@ -175,37 +174,34 @@ impl Core {
         waiter: Waiter,
         memory: Option<Memory>,
         params: ImportParams,
-    ) -> Outcome {
+    ) -> Answer {
         if self.facts.data != DataState::Good {
-            return Outcome::Now(Err(data_failed()));
+            return Err(data_failed());
         }
         if params.content.len() > IMPORT_BYTES_MAX {
             let hint = format!("a backup has at most {IMPORT_BYTES_MAX} octets");
-            return Outcome::Now(Err(bad_field("content", "it is too long", &hint)));
+            return Err(bad_field("content", "it is too long", &hint));
         }
         if !armor::looks_like(&params.content) {
-            return self.import_text(now, &params.content).into();
+            return at_once(&self.import_text(now, &params.content)?);
         }
         let Some(passphrase) = params
             .passphrase
             .filter(|passphrase| !passphrase.is_empty())
         else {
             let hint = "give the passphrase that the file was sealed with";
-            return Outcome::Now(Err(bad_field("passphrase", "the file is sealed", hint)));
+            return Err(bad_field("passphrase", "the file is sealed", hint));
         };
         if passphrase.len() > PASSPHRASE_BYTES_MAX {
             let hint = format!("at most {PASSPHRASE_BYTES_MAX} octets are taken");
-            return Outcome::Now(Err(bad_field("passphrase", "it is too long", &hint)));
+            return Err(bad_field("passphrase", "it is too long", &hint));
         }
         let file = armor::decode(&params.content).ok_or(lintel_seal::OpenError::Damaged);
         // What can be refused without the work is.
-        match file.and_then(|file| Sealed::parse(&file).map(drop).map(|()| file)) {
-            Err(error) => Outcome::Now(Err(cannot_open(error))),
-            Ok(file) => {
-                let job = SealJob::Open { file, passphrase };
-                self.begin_sealing(now, waiter, memory, job, SealUse::Import)
-            }
-        }
+        let file = file.and_then(|file| Sealed::parse(&file).map(drop).map(|()| file));
+        let file = file.map_err(cannot_open)?;
+        let job = SealJob::Open { file, passphrase };
+        self.begin_sealing(now, waiter, memory, job, SealUse::Import)
     }
 
     /// A file that is open.
@@ -236,11 +232,9 @@ impl Core {
         waiter: Waiter,
         caller: &Caller,
         params: RestoreParams,
-    ) -> Outcome {
-        match self.restore_wish(params) {
-            Ok(wish) => self.commit(now, waiter, caller, wish),
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+    ) -> Answer {
+        let wish = self.restore_wish(params)?;
+        self.commit(now, waiter, caller, wish)
     }
 
     fn restore_wish(&self, params: RestoreParams) -> Result<Wish, Problem> {

@@ -2,8 +2,8 @@
 
 use lintel_api::types::Memory;
 use lintel_api::types::{
-    ConfirmParams, Done, Health, LOG_LINES_MAX, LeaseDeleteParams, LogEntry, LogParams,
-    RESET_CONFIRM, ResetParams, RevisionParams, ServiceParams,
+    Done, Health, LOG_LINES_MAX, LogEntry, LogParams, RESET_CONFIRM, ResetParams, RevisionParams,
+    ServiceParams,
 };
 use lintel_api::{Access, Method, MethodId, Scope};
 use lintel_ipc::call::{Call, Caller, FieldError, Origin, Problem, Reply};
@@ -27,18 +27,20 @@ const LOG_LINES_DEFAULT: u32 = 100;
 /// How old the list of roles may be for a page.
 const SERVICES_FRESH: embassy_time::Duration = embassy_time::Duration::from_secs(1);
 
-/// A method's end: an answer now, or one that comes.
+/// A method that did what was asked: its answer, or that one comes.
 pub(super) enum Outcome {
-    Now(Result<Value, Problem>),
+    Now(Value),
     /// With the session that begins (or ends, when empty).
-    Session(Result<Value, Problem>, String),
+    Session(Value, String),
     Later,
 }
 
-impl<T: Serialize> From<Result<T, Problem>> for Outcome {
-    fn from(result: Result<T, Problem>) -> Self {
-        Self::Now(result.and_then(|value| to_value(&value)))
-    }
+/// How a method ends.
+pub(super) type Answer = Result<Outcome, Problem>;
+
+/// Answers at once.
+pub(super) fn at_once(value: &impl Serialize) -> Answer {
+    to_value(value).map(Outcome::Now)
 }
 
 impl Core {
@@ -65,17 +67,16 @@ impl Core {
             return self.reply(waiter, done, None);
         }
         let fits = allowed.and_then(|()| self.precondition(method, &mut params));
-        let outcome = match fits {
-            Ok(()) => self.dispatch(now, method.id, waiter, &caller, params, memory),
-            Err(refused) => Outcome::Now(Err(refused)),
-        };
+        let answer =
+            fits.and_then(|()| self.dispatch(now, method.id, waiter, &caller, params, memory));
         if method.changes {
-            self.audit(now, waiter, method, &caller, &bearer, reason, &outcome);
+            self.audit(now, waiter, method, &caller, &bearer, reason, &answer);
         }
-        match outcome {
-            Outcome::Now(result) => self.reply(waiter, result, None),
-            Outcome::Session(result, token) => self.reply(waiter, result, Some(token)),
-            Outcome::Later => {}
+        match answer {
+            Ok(Outcome::Now(value)) => self.reply(waiter, Ok(value), None),
+            Ok(Outcome::Session(value, token)) => self.reply(waiter, Ok(value), Some(token)),
+            Ok(Outcome::Later) => {}
+            Err(problem) => self.reply(waiter, Err(problem), None),
         }
     }
 
@@ -88,136 +89,86 @@ impl Core {
         caller: &Caller,
         params: Value,
         memory: Option<Memory>,
-    ) -> Outcome {
+    ) -> Answer {
         match id {
-            MethodId::Health => Ok(Health {
+            MethodId::Health => at_once(&Health {
                 status: "up".to_owned(),
-            })
-            .into(),
+            }),
             MethodId::Status => self.status_call(now, waiter, memory),
-            MethodId::SystemInfo => Ok(self.system_info(now, memory)).into(),
+            MethodId::SystemInfo => at_once(&self.system_info(now, memory)),
             MethodId::SystemStats => self.measure_call(now, Measure::Stats(waiter)),
             MethodId::Metrics => self.measure_call(now, Measure::Metrics(waiter)),
             MethodId::SystemReboot => self.act(now, waiter, InitRequest::Reboot),
             MethodId::SystemPoweroff => self.act(now, waiter, InitRequest::PowerOff),
-            MethodId::SystemDataReset => match read::<ResetParams>(params) {
-                Ok(params) if params.confirm == RESET_CONFIRM => {
-                    self.act(now, waiter, InitRequest::ResetData)
+            MethodId::SystemDataReset => {
+                let params: ResetParams = read(params)?;
+                if params.confirm != RESET_CONFIRM {
+                    let hint = "write «erase everything»";
+                    return Err(bad_field("confirm", "the words do not match", hint));
                 }
-                Ok(_) => Outcome::Now(Err(bad_field(
-                    "confirm",
-                    "the words do not match",
-                    "write «erase everything»",
-                ))),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
+                self.act(now, waiter, InitRequest::ResetData)
+            }
             MethodId::ServicesStatus => self.services_call(now, waiter),
             MethodId::ServicesRestart | MethodId::ServicesStart => {
-                self.on_role(now, waiter, params, |role| InitRequest::Restart { role })
-            }
-            MethodId::ServicesStop => {
-                self.on_role(now, waiter, params, |role| InitRequest::Halt { role })
-            }
-            MethodId::ServicesConnectivity => Ok(self.connectivity(now)).into(),
-            MethodId::ServicesBusStatus => Ok(self.bus_status()).into(),
-            MethodId::ServicesBusEvents => read(params).and_then(|p| self.bus_events(p)).into(),
-            MethodId::NetworkInfo => Ok(self.network_info()).into(),
-            MethodId::NetworkInterfaces => Ok(self.interfaces()).into(),
-            MethodId::ConfigShow => read(params).and_then(|p| self.config_show(p)).into(),
-            MethodId::ConfigValidate => read(params).and_then(|p| self.config_validate(p)).into(),
-            MethodId::ConfigApply | MethodId::ConfigCommit => match read(params) {
-                Ok(params) => self.config_commit(now, waiter, caller, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::ConfigPlan => match read(params) {
-                Ok(params) => self.config_plan(now, waiter, caller, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::ConfigPatch => match read(params) {
-                Ok(params) => self.config_patch(now, waiter, caller, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::ConfigConfirm => match read::<ConfirmParams>(params) {
-                Ok(params) => {
-                    self.config_confirm(now, caller, params.revision, params.token.as_deref())
-                }
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::ConfigRollback => match read(params) {
-                Ok(params) => self.config_rollback(now, waiter, caller, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::ConfigRevisionsShow => read::<RevisionParams>(params)
-                .and_then(|params| self.revision_shown(params.revision))
-                .into(),
-            MethodId::ConfigDiff => read(params).and_then(|p| self.config_diff(&p)).into(),
-            MethodId::ConfigExport => match read(params) {
-                Ok(params) => self.config_export(now, waiter, memory, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::ConfigImport => match read(params) {
-                Ok(params) => self.config_import(now, waiter, memory, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::ConfigBackup => read(params)
-                .and_then(|p| self.config_backup(now, &p))
-                .into(),
-            MethodId::ConfigBackups => read(params).and_then(|p| self.config_backups(&p)).into(),
-            MethodId::ConfigRestore => match read(params) {
-                Ok(params) => self.config_restore(now, waiter, caller, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::ConfigRevisions => {
-                read(params).and_then(|p| self.config_revisions(&p)).into()
-            }
-            MethodId::ConfigSchema => Ok(lintel_model::config::json_schema()).into(),
-            MethodId::DhcpLeasesList => read(params).and_then(|p| self.leases(now, &p)).into(),
-            MethodId::DhcpLeasesDelete => read::<LeaseDeleteParams>(params)
-                .and_then(|params| match self.forget(now, params.ip) {
-                    Some(true) => Ok(Done {}),
-                    Some(false) => Err(problem(
-                        404,
-                        "no-such-lease",
-                        "There is no such lease",
-                        "lintel leases lists them.",
-                    )),
-                    None => Err(cannot_store()),
+                self.on_role(now, waiter, &read(params)?, |role| InitRequest::Restart {
+                    role,
                 })
-                .into(),
-            MethodId::DhcpReservationsList => {
-                read(params).and_then(|p| self.reservations(now, &p)).into()
             }
-            MethodId::DhcpReservationsAdd => match read(params) {
-                Ok(params) => self.reservation_add(now, waiter, caller, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::DhcpReservationsDelete => match read(params) {
-                Ok(params) => self.reservation_delete(now, waiter, caller, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::DnsRecordsAdd => match read(params) {
-                Ok(params) => self.record_add(now, waiter, caller, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::DnsRecordsDelete => match read(params) {
-                Ok(params) => self.record_delete(now, waiter, caller, params),
-                Err(problem) => Outcome::Now(Err(problem)),
-            },
-            MethodId::DnsRecordsList => read(params).and_then(|p| self.records(&p)).into(),
-            MethodId::DnsStatistics => Ok(self.dns_counters()).into(),
-            MethodId::NtpStatus => Ok(self.clock_report()).into(),
-            MethodId::NtpSources => Ok(self.clock_report().sources).into(),
+            MethodId::ServicesStop => self.on_role(now, waiter, &read(params)?, |role| {
+                InitRequest::Halt { role }
+            }),
+            MethodId::ServicesConnectivity => at_once(&self.connectivity(now)),
+            MethodId::ServicesBusStatus => at_once(&self.bus_status()),
+            MethodId::ServicesBusEvents => at_once(&self.bus_events(read(params)?)?),
+            MethodId::NetworkInfo => at_once(&self.network_info()),
+            MethodId::NetworkInterfaces => at_once(&self.interfaces()),
+            MethodId::ConfigShow => at_once(&self.config_show(read(params)?)?),
+            MethodId::ConfigValidate => at_once(&self.config_validate(read(params)?)?),
+            MethodId::ConfigApply | MethodId::ConfigCommit => {
+                self.config_commit(now, waiter, caller, read(params)?)
+            }
+            MethodId::ConfigPlan => self.config_plan(now, waiter, caller, read(params)?),
+            MethodId::ConfigPatch => self.config_patch(now, waiter, caller, read(params)?),
+            MethodId::ConfigConfirm => self.config_confirm(now, caller, &read(params)?),
+            MethodId::ConfigRollback => self.config_rollback(now, waiter, caller, read(params)?),
+            MethodId::ConfigRevisionsShow => {
+                let params: RevisionParams = read(params)?;
+                at_once(&self.revision_shown(params.revision)?)
+            }
+            MethodId::ConfigDiff => at_once(&self.config_diff(&read(params)?)?),
+            MethodId::ConfigExport => self.config_export(now, waiter, memory, read(params)?),
+            MethodId::ConfigImport => self.config_import(now, waiter, memory, read(params)?),
+            MethodId::ConfigBackup => at_once(&self.config_backup(now, &read(params)?)?),
+            MethodId::ConfigBackups => at_once(&self.config_backups(&read(params)?)?),
+            MethodId::ConfigRestore => self.config_restore(now, waiter, caller, read(params)?),
+            MethodId::ConfigRevisions => at_once(&self.config_revisions(&read(params)?)?),
+            MethodId::ConfigSchema => at_once(&lintel_model::config::json_schema()),
+            MethodId::DhcpLeasesList => at_once(&self.leases(now, &read(params)?)?),
+            MethodId::DhcpLeasesDelete => at_once(&self.lease_delete(now, &read(params)?)?),
+            MethodId::DhcpReservationsList => at_once(&self.reservations(now, &read(params)?)?),
+            MethodId::DhcpReservationsAdd => {
+                self.reservation_add(now, waiter, caller, read(params)?)
+            }
+            MethodId::DhcpReservationsDelete => {
+                self.reservation_delete(now, waiter, caller, read(params)?)
+            }
+            MethodId::DnsRecordsAdd => self.record_add(now, waiter, caller, read(params)?),
+            MethodId::DnsRecordsDelete => self.record_delete(now, waiter, caller, read(params)?),
+            MethodId::DnsRecordsList => at_once(&self.records(&read(params)?)?),
+            MethodId::DnsStatistics => at_once(&self.dns_counters()),
+            MethodId::NtpStatus => at_once(&self.clock_report()),
+            MethodId::NtpSources => at_once(&self.clock_report().sources),
             MethodId::DnsFlush => {
                 if self.up.contains(&RoleName::Dnsd) {
                     self.say(Output::Dnsd(ToDnsd::Flush));
-                    Ok(Done {}).into()
+                    at_once(&Done {})
                 } else {
-                    Outcome::Now(Err(away("dnsd")))
+                    Err(away("dnsd"))
                 }
             }
-            MethodId::LogsServices => self.logs_call(now, waiter, params),
-            MethodId::LogsSearch => self.log_search(now, waiter, params),
-            MethodId::LogsExport => self.log_export(now, params),
+            MethodId::LogsServices => self.logs_call(now, waiter, &read(params)?),
+            MethodId::LogsSearch => self.log_search(now, waiter, &read(params)?),
+            MethodId::LogsExport => at_once(&self.log_export(now, &read(params)?)?),
             MethodId::LogsRotate => self.act(now, waiter, InitRequest::RotateLogs),
             MethodId::LogsStatistics => {
                 let used = InitUse::LogStatistics(waiter);
@@ -225,41 +176,31 @@ impl Core {
             }
             MethodId::SupportCollect => {
                 let work = Work::Support(Box::new(Support::new(self, now)));
-                self.begin_task(now, "support.collect", work).into()
+                at_once(&self.begin_task(now, "support.collect", work)?)
             }
-            MethodId::TasksList => Ok(self.task_list()).into(),
-            MethodId::TasksShow => read(params).and_then(|p| self.task_shown(&p)).into(),
-            MethodId::TasksCancel => read(params).and_then(|p| self.task_cancel(now, &p)).into(),
-            MethodId::TasksResult => read(params).and_then(|p| self.task_result(&p)).into(),
-            MethodId::AuthStatus => Ok(self.auth_status(now, caller)).into(),
-            MethodId::AuthSetup => self.auth_setup(now, caller, params),
-            MethodId::AuthLogin => self.auth_login(now, caller, params),
+            MethodId::TasksList => at_once(&self.task_list()),
+            MethodId::TasksShow => at_once(&self.task_shown(&read(params)?)?),
+            MethodId::TasksCancel => at_once(&self.task_cancel(now, &read(params)?)?),
+            MethodId::TasksResult => at_once(&self.task_result(&read(params)?)?),
+            MethodId::AuthStatus => at_once(&self.auth_status(now, caller)),
+            MethodId::AuthSetup => self.auth_setup(now, caller, &read(params)?),
+            MethodId::AuthLogin => self.auth_login(now, caller, &read(params)?),
             MethodId::AuthLogout => self.auth_logout(caller),
             MethodId::AuthRefresh => self.auth_refresh(now, caller),
-            MethodId::AuthRotateKey => read(params)
-                .and_then(|params| self.rotate_key(now, caller, &params))
-                .into(),
-            MethodId::AuthTotp => read(params)
-                .and_then(|params| self.totp_call(now, caller, &params))
-                .into(),
-            MethodId::AuthUsersList => read(params).and_then(|p| self.user_list(&p)).into(),
-            MethodId::AuthPasswordChange => self.password_change(now, caller, params),
-            MethodId::AuthSessionsList => read(params)
-                .and_then(|p| self.session_list(now, caller, &p))
-                .into(),
-            MethodId::AuthSessionsEnd => read(params)
-                .and_then(|params| self.session_end(now, &params))
-                .into(),
-            MethodId::AuthTokensList => read(params).and_then(|p| self.token_list(now, &p)).into(),
-            MethodId::AuthTokensCreate => read(params)
-                .and_then(|params| self.token_create(now, params))
-                .into(),
-            MethodId::AuthTokensDelete => read(params)
-                .and_then(|params| self.token_delete(&params))
-                .into(),
-            MethodId::AuditList => read(params).and_then(|p| self.audit_list(&p)).into(),
+            MethodId::AuthRotateKey => at_once(&self.rotate_key(now, caller, &read(params)?)?),
+            MethodId::AuthTotp => at_once(&self.totp_call(now, caller, &read(params)?)?),
+            MethodId::AuthUsersList => at_once(&self.user_list(&read(params)?)?),
+            MethodId::AuthPasswordChange => self.password_change(now, caller, &read(params)?),
+            MethodId::AuthSessionsList => {
+                at_once(&self.session_list(now, caller, &read(params)?)?)
+            }
+            MethodId::AuthSessionsEnd => at_once(&self.session_end(now, &read(params)?)?),
+            MethodId::AuthTokensList => at_once(&self.token_list(now, &read(params)?)?),
+            MethodId::AuthTokensCreate => at_once(&self.token_create(now, read(params)?)?),
+            MethodId::AuthTokensDelete => at_once(&self.token_delete(&read(params)?)?),
+            MethodId::AuditList => at_once(&self.audit_list(&read(params)?)?),
             // webd has the text itself; this is for the command line.
-            MethodId::Openapi => Outcome::Now(openapi()),
+            MethodId::Openapi => openapi().map(Outcome::Now),
         }
     }
 
@@ -323,7 +264,7 @@ impl Core {
         on_link || same_machine
     }
 
-    fn act(&mut self, now: Now, waiter: Waiter, request: InitRequest) -> Outcome {
+    fn act(&mut self, now: Now, waiter: Waiter, request: InitRequest) -> Answer {
         self.later(now, request, InitUse::Act(waiter))
     }
 
@@ -331,26 +272,23 @@ impl Core {
         &mut self,
         now: Now,
         waiter: Waiter,
-        params: Value,
+        params: &ServiceParams,
         request: impl FnOnce(RoleName) -> InitRequest,
-    ) -> Outcome {
-        let role = read::<ServiceParams>(params).and_then(|params| role(&params.name));
-        match role {
-            Ok(role) => self.act(now, waiter, request(role)),
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+    ) -> Answer {
+        let role = role(&params.name)?;
+        self.act(now, waiter, request(role))
     }
 
-    pub(super) fn later(&mut self, now: Now, request: InitRequest, used: InitUse) -> Outcome {
+    pub(super) fn later(&mut self, now: Now, request: InitRequest, used: InitUse) -> Answer {
         if self.ask_init(now, request, used) {
-            Outcome::Later
+            Ok(Outcome::Later)
         } else {
-            Outcome::Now(Err(problem(
+            Err(problem(
                 503,
                 "busy",
                 "Too many questions are on their way",
                 "Try again in a moment.",
-            )))
+            ))
         }
     }
 
@@ -360,36 +298,29 @@ impl Core {
             .is_some_and(|(at, _)| *at + SERVICES_FRESH > now.mono)
     }
 
-    fn status_call(&mut self, now: Now, waiter: Waiter, memory: Option<Memory>) -> Outcome {
+    fn status_call(&mut self, now: Now, waiter: Waiter, memory: Option<Memory>) -> Answer {
         if self.fresh_services(now) {
-            return Ok(self.status(now, memory)).into();
+            return at_once(&self.status(now, memory));
         }
         self.later(now, InitRequest::Services, InitUse::Status(waiter, memory))
     }
 
-    fn measure_call(&mut self, now: Now, measure: Measure) -> Outcome {
+    fn measure_call(&mut self, now: Now, measure: Measure) -> Answer {
         self.later(now, InitRequest::Services, InitUse::Measure(measure))
     }
 
-    fn services_call(&mut self, now: Now, waiter: Waiter) -> Outcome {
+    fn services_call(&mut self, now: Now, waiter: Waiter) -> Answer {
         if self.fresh_services(now) {
-            return Ok(self.service_list()).into();
+            return at_once(&self.service_list());
         }
         self.later(now, InitRequest::Services, InitUse::Services(waiter))
     }
 
-    fn logs_call(&mut self, now: Now, waiter: Waiter, params: Value) -> Outcome {
-        let params = match read::<LogParams>(params) {
-            Ok(params) => params,
-            Err(problem) => return Outcome::Now(Err(problem)),
-        };
+    fn logs_call(&mut self, now: Now, waiter: Waiter, params: &LogParams) -> Answer {
         let of = match params.name.as_str() {
             "all" => None,
             "init" => Some(RoleName::Init),
-            name => match role(name) {
-                Ok(role) => Some(role),
-                Err(problem) => return Outcome::Now(Err(problem)),
-            },
+            name => Some(role(name)?),
         };
         let lines_max = params.lines.unwrap_or(LOG_LINES_DEFAULT).min(LOG_LINES_MAX);
         let request = InitRequest::Logs {

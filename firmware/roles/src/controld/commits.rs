@@ -20,7 +20,9 @@ use lintel_store::{BackupOrigin, RevisionDraft, RevisionState};
 use serde_json::Value;
 
 use super::backups;
-use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem, to_value};
+use super::calls::{
+    Answer, Outcome, at_once, bad_field, cannot_store, data_failed, problem, to_value,
+};
 use super::config_calls::invalid;
 use super::confirm::may_cut_off;
 use super::core::{APPLY_WAIT, Core, Now, Output, PendingApply, Waiter};
@@ -71,16 +73,12 @@ impl Core {
         waiter: Waiter,
         caller: &Caller,
         params: ConfigParams,
-    ) -> Outcome {
+    ) -> Answer {
         let (confirm_s, messages) = (params.confirm_s, params.messages);
-        let read = self.read_config(params);
-        let shown = read.and_then(|(_, config)| self.preview(caller, &config, confirm_s));
-        let Shown { answer, plan, .. } = match shown {
-            Ok(shown) => shown,
-            Err(problem) => return Outcome::Now(Err(problem)),
-        };
+        let (_, config) = self.read_config(params)?;
+        let Shown { answer, plan, .. } = self.preview(caller, &config, confirm_s)?;
         if !self.up.contains(&RoleName::Netd) || self.previews.len() >= PREVIEWS_MAX {
-            return Ok(answer).into();
+            return at_once(&answer);
         }
         self.preview_id += 1;
         let id = self.preview_id;
@@ -92,7 +90,7 @@ impl Core {
         };
         self.previews.insert(id, waiting);
         self.say(Output::Netd(ToNetd::Preview { id, plan }));
-        Outcome::Later
+        Ok(Outcome::Later)
     }
 
     /// netd's answer.
@@ -128,23 +126,19 @@ impl Core {
         waiter: Waiter,
         caller: &Caller,
         params: ConfigParams,
-    ) -> Outcome {
+    ) -> Answer {
         let reason = params.reason.clone().unwrap_or_default();
         let (dry_run, confirm_s) = (params.dry_run, params.confirm_s);
-        match self.read_config(params) {
-            Ok((toml, config)) => {
-                let wish = Wish {
-                    toml,
-                    config,
-                    reason,
-                    dry_run,
-                    confirm_s,
-                    notices: Vec::new(),
-                };
-                self.commit(now, waiter, caller, wish)
-            }
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+        let (toml, config) = self.read_config(params)?;
+        let wish = Wish {
+            toml,
+            config,
+            reason,
+            dry_run,
+            confirm_s,
+            notices: Vec::new(),
+        };
+        self.commit(now, waiter, caller, wish)
     }
 
     /// `config.patch`: the configuration in force with some values changed.
@@ -154,11 +148,8 @@ impl Core {
         waiter: Waiter,
         caller: &Caller,
         params: PatchParams,
-    ) -> Outcome {
-        let mut tree = match to_value(&self.active.config) {
-            Ok(tree) => tree,
-            Err(problem) => return Outcome::Now(Err(problem)),
-        };
+    ) -> Answer {
+        let mut tree = to_value(&self.active.config)?;
         merge(&mut tree, params.patch);
         let params = ConfigParams {
             config: Some(tree),
@@ -177,14 +168,11 @@ impl Core {
         waiter: Waiter,
         caller: &Caller,
         params: RollbackParams,
-    ) -> Outcome {
+    ) -> Answer {
         let named = params.revision.is_some() || params.undo.is_some();
         if let Some(window) = self.window.as_ref().filter(|_| !named) {
             let (was, previous) = (window.revision, window.previous.config.clone());
-            let mut answer = match self.preview(caller, &previous, None) {
-                Ok(shown) => shown.answer,
-                Err(problem) => return Outcome::Now(Err(problem)),
-            };
+            let mut answer = self.preview(caller, &previous, None)?.answer;
             if !params.dry_run {
                 self.take_back(now, "asked");
                 answer.outcome = "reverted".to_owned();
@@ -192,12 +180,10 @@ impl Core {
             }
             answer.confirm = None;
             answer.revision = self.active.revision;
-            return Ok(answer).into();
+            return at_once(&answer);
         }
-        match self.rollback_wish(params) {
-            Ok(wish) => self.commit(now, waiter, caller, wish),
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+        let wish = self.rollback_wish(params)?;
+        self.commit(now, waiter, caller, wish)
     }
 
     fn rollback_wish(&self, params: RollbackParams) -> Result<Wish, Problem> {
@@ -285,32 +271,26 @@ impl Core {
         waiter: Waiter,
         caller: &Caller,
         wish: Wish,
-    ) -> Outcome {
-        let shown = self.preview(caller, &wish.config, wish.confirm_s);
+    ) -> Answer {
         let Shown {
             mut answer, wait, ..
-        } = match shown {
-            Ok(shown) => shown,
-            Err(problem) => return Outcome::Now(Err(problem)),
-        };
+        } = self.preview(caller, &wish.config, wish.confirm_s)?;
         answer.notices.extend(wish.notices);
         if wish.dry_run {
-            return Ok(answer).into();
+            return at_once(&answer);
         }
         if self.facts.data != DataState::Good {
-            return Outcome::Now(Err(data_failed()));
+            return Err(data_failed());
         }
         if self.pending_apply.is_some() {
-            return Outcome::Now(Err(problem(
+            return Err(problem(
                 409,
                 "apply-under-way",
                 "Another configuration is being applied",
                 "Try again when it has come to its end; the status shows it.",
-            )));
+            ));
         }
-        if let Err(problem) = self.refuse_while_pending(now) {
-            return Outcome::Now(Err(problem));
-        }
+        self.refuse_while_pending(now)?;
         let previous = self.active.clone();
         let reason = wish.reason.chars().filter(|c| !c.is_control());
         let reason: String = reason.take(REASON_CHARS_MAX).collect();
@@ -334,9 +314,7 @@ impl Core {
             let number = self.stored("storing a revision", |store| {
                 store.commit_revision_after(before.as_ref(), &draft)
             });
-            let Some(number) = number else {
-                return Outcome::Now(Err(cannot_store()));
-            };
+            let number = number.ok_or_else(cannot_store)?;
             log::info!("revision {number} by {author}");
             answer.revision = Some(number);
             answer.committed = true;
@@ -380,11 +358,11 @@ impl Core {
                 let revision = answer.revision;
                 self.tell(now, Event::ConfigApplied { revision });
             }
-            return Ok(answer).into();
+            return at_once(&answer);
         }
         answer.outcome = "waiting".to_owned();
         if !self.up.contains(&RoleName::Netd) {
-            return Ok(answer).into();
+            return at_once(&answer);
         }
         self.pending_apply = Some(PendingApply {
             waiter,
@@ -393,7 +371,7 @@ impl Core {
             replied: false,
             previous,
         });
-        Outcome::Later
+        Ok(Outcome::Later)
     }
 
     /// What the change would do, and how long its author would have to confirm it.

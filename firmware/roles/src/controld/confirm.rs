@@ -15,7 +15,7 @@
 
 use embassy_time::{Duration, Instant};
 use lintel_api::types::{
-    CONFIRM_S_DEFAULT, CONFIRM_S_MAX, CONFIRM_S_MIN, Done, Event, PendingConfirm,
+    CONFIRM_S_DEFAULT, CONFIRM_S_MAX, CONFIRM_S_MIN, ConfirmParams, Done, Event, PendingConfirm,
 };
 use lintel_ipc::call::{Caller, Origin, Problem};
 use lintel_model::facts::{Notice, NoticeCode, Severity};
@@ -24,7 +24,7 @@ use lintel_model::step::Hazard;
 use lintel_store::RevisionState;
 
 use super::auth::{self, Bearer};
-use super::calls::{Outcome, bad_field, problem};
+use super::calls::{Answer, at_once, bad_field, cannot_store, problem};
 use super::core::{Core, Now};
 use super::startup::Active;
 
@@ -126,40 +126,38 @@ impl Core {
         &mut self,
         now: Now,
         caller: &Caller,
-        revision: Option<u64>,
-        token: Option<&str>,
-    ) -> Outcome {
+        params: &ConfirmParams,
+    ) -> Answer {
+        let token = params.token.as_deref();
         let logged_in = caller.origin == Origin::Local
             || self.auth.bearer(now, caller.token.as_deref()) != Bearer::Nobody;
         let by_token = !logged_in && token.is_some_and(|token| self.is_windows_token(now, token));
         if !logged_in && !by_token {
-            return Outcome::Now(Err(problem(
+            return Err(problem(
                 401,
                 "not-logged-in",
                 "This needs a login",
                 "Log in, or give the token that the commit answered with; it counts once, and \
                  only while its session lasts.",
-            )));
+            ));
         }
         let Some(window) = &self.window else {
-            return Outcome::Now(Err(nothing_pending()));
+            return Err(nothing_pending());
         };
-        if let Some(wrong) = revision.filter(|revision| *revision != window.revision) {
-            return Outcome::Now(Err(problem(
+        if let Some(wrong) = params.revision.filter(|r| *r != window.revision) {
+            return Err(problem(
                 409,
                 "other-revision",
                 "Another revision waits to be confirmed",
                 &format!("Revision {} waits, not {wrong}.", window.revision),
-            )));
+            ));
         }
         let number = window.revision;
         // The mark goes first: a power cut after this answer must find the revision confirmed.
-        let marked = self.stored("confirming a revision", |store| {
+        self.stored("confirming a revision", |store| {
             store.mark_revision(number, RevisionState::Applied)
-        });
-        if marked.is_none() {
-            return Outcome::Now(Err(super::calls::cannot_store()));
-        }
+        })
+        .ok_or_else(cannot_store)?;
         self.window = None;
         self.leaving_due = Some(now.mono);
         log::info!("revision {number} is confirmed");
@@ -168,7 +166,7 @@ impl Core {
         if by_token {
             return self.new_session(now, caller);
         }
-        Ok(Done {}).into()
+        at_once(&Done {})
     }
 
     fn is_windows_token(&mut self, now: Now, token: &str) -> bool {

@@ -15,7 +15,7 @@ use lintel_model::facts::{Notice, NoticeCode, Severity};
 use lintel_model::lease::Binding;
 use serde_json::{Map, Value, json};
 
-use super::calls::{Outcome, bad_field, problem, to_value};
+use super::calls::{Answer, bad_field, problem, to_value};
 use super::commits::Wish;
 use super::config_calls::{bad_cursor, invalid, page_limit};
 use super::core::{Core, Now, Waiter};
@@ -29,11 +29,9 @@ impl Core {
         waiter: Waiter,
         caller: &Caller,
         params: RecordAddParams,
-    ) -> Outcome {
-        match self.record_wish(params) {
-            Ok(wish) => self.commit(now, waiter, caller, wish),
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+    ) -> Answer {
+        let wish = self.record_wish(params)?;
+        self.commit(now, waiter, caller, wish)
     }
 
     fn record_wish(&self, params: RecordAddParams) -> Result<Wish, Problem> {
@@ -80,7 +78,7 @@ impl Core {
         waiter: Waiter,
         caller: &Caller,
         params: RecordDeleteParams,
-    ) -> Outcome {
+    ) -> Answer {
         let wanted = Wanted {
             name: &params.name,
             rtype: params.rtype.as_deref(),
@@ -90,24 +88,19 @@ impl Core {
         let records = config.dns.records.iter();
         let goes: Vec<bool> = records.map(|record| wanted.is(config, record)).collect();
         if !goes.contains(&true) {
-            return Outcome::Now(Err(self.no_such_record(&params.name)));
+            return Err(self.no_such_record(&params.name));
         }
-        let reason = params.reason.clone();
-        let reason = reason.unwrap_or_else(|| format!("without the name {}", params.name));
-        match self.without_entries(RECORDS, &goes) {
-            Ok((toml, config)) => {
-                let wish = Wish {
-                    toml,
-                    config,
-                    reason,
-                    dry_run: params.dry_run,
-                    confirm_s: None,
-                    notices: Vec::new(),
-                };
-                self.commit(now, waiter, caller, wish)
-            }
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+        let (toml, config) = self.without_entries(RECORDS, &goes)?;
+        let reason = params.reason;
+        let wish = Wish {
+            toml,
+            config,
+            reason: reason.unwrap_or_else(|| format!("without the name {}", params.name)),
+            dry_run: params.dry_run,
+            confirm_s: None,
+            notices: Vec::new(),
+        };
+        self.commit(now, waiter, caller, wish)
     }
 
     /// No written record: but perhaps a name that comes from elsewhere.
@@ -162,11 +155,9 @@ impl Core {
         waiter: Waiter,
         caller: &Caller,
         params: ReservationAddParams,
-    ) -> Outcome {
-        match self.reservation_wish(now, params) {
-            Ok(wish) => self.commit(now, waiter, caller, wish),
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+    ) -> Answer {
+        let wish = self.reservation_wish(now, params)?;
+        self.commit(now, waiter, caller, wish)
     }
 
     fn reservation_wish(&self, now: Now, params: ReservationAddParams) -> Result<Wish, Problem> {
@@ -213,11 +204,9 @@ impl Core {
         waiter: Waiter,
         caller: &Caller,
         params: ReservationDeleteParams,
-    ) -> Outcome {
-        match self.no_reservation_wish(params) {
-            Ok(wish) => self.commit(now, waiter, caller, wish),
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+    ) -> Answer {
+        let wish = self.no_reservation_wish(params)?;
+        self.commit(now, waiter, caller, wish)
     }
 
     fn no_reservation_wish(&self, params: ReservationDeleteParams) -> Result<Wish, Problem> {

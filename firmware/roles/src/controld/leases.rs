@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use embassy_time::{Duration, Instant};
-use lintel_api::types::Event;
+use lintel_api::types::{Done, Event, LeaseDeleteParams};
+use lintel_ipc::call::Problem;
 use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
 use lintel_ipc::wand::FromWand;
 use lintel_model::config::PortSelector;
@@ -13,6 +14,7 @@ use lintel_model::services::{HostRecord, WanSpec};
 use lintel_model::{DomainName, HostName, MacAddr, RoleName};
 use lintel_store::Store;
 
+use super::calls::{cannot_store, problem};
 use super::core::{Core, Now, Output, bounded_drops};
 
 /// Longest client id believed (option 61's length octet).
@@ -298,6 +300,24 @@ impl Core {
             self.tell_lease_end(now, old.address, old.mac, "deleted");
         }
         Some(was)
+    }
+
+    /// `dhcp.leases.delete`.
+    pub(super) fn lease_delete(
+        &mut self,
+        now: Now,
+        params: &LeaseDeleteParams,
+    ) -> Result<Done, Problem> {
+        match self.forget(now, params.ip) {
+            Some(true) => Ok(Done {}),
+            Some(false) => Err(problem(
+                404,
+                "no-such-lease",
+                "There is no such lease",
+                "lintel leases lists them.",
+            )),
+            None => Err(cannot_store()),
+        }
     }
 
     /// Names for dnsd: reservations win, then who was bound last; each name once, and never the

@@ -3,14 +3,13 @@
 
 use lintel_api::types::{
     FIND_CHARS_MAX, LEVELS, LogCount, LogEntry, LogFile, LogSearchParams, LogStats, LogsFound,
-    PageParams,
+    PageParams, TaskBegun,
 };
 use lintel_ipc::call::Problem;
 use lintel_ipc::init::{InitRequest, LogLine, LogStatistics};
 use lintel_model::RoleName;
-use serde_json::Value;
 
-use super::calls::{Outcome, bad_field, entry, read, role};
+use super::calls::{Answer, bad_field, entry, role};
 use super::config_calls::{bad_cursor, page_limit};
 use super::core::{Core, InitUse, Now, Waiter};
 use super::log_export::LogExport;
@@ -78,36 +77,35 @@ pub(super) fn all_lines() -> InitRequest {
 }
 
 impl Core {
-    pub(super) fn log_search(&mut self, now: Now, waiter: Waiter, params: Value) -> Outcome {
-        let search = read::<LogSearchParams>(params).and_then(|params| {
-            let page = PageParams {
-                limit: params.limit,
-                cursor: None,
-            };
-            Ok(LogSearch {
-                filter: LogFilter::new(&params)?,
-                limit: usize::try_from(page_limit(&page)).unwrap_or(usize::MAX),
-                before: match &params.cursor {
-                    None => u64::MAX,
-                    Some(cursor) => cursor.parse().map_err(|_| bad_cursor())?,
-                },
-            })
-        });
-        match search {
-            Ok(search) => self.later(now, all_lines(), InitUse::Search(waiter, search)),
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+    pub(super) fn log_search(
+        &mut self,
+        now: Now,
+        waiter: Waiter,
+        params: &LogSearchParams,
+    ) -> Answer {
+        let page = PageParams {
+            limit: params.limit,
+            cursor: None,
+        };
+        let search = LogSearch {
+            filter: LogFilter::new(params)?,
+            limit: usize::try_from(page_limit(&page)).unwrap_or(usize::MAX),
+            before: match &params.cursor {
+                None => u64::MAX,
+                Some(cursor) => cursor.parse().map_err(|_| bad_cursor())?,
+            },
+        };
+        self.later(now, all_lines(), InitUse::Search(waiter, search))
     }
 
-    pub(super) fn log_export(&mut self, now: Now, params: Value) -> Outcome {
+    pub(super) fn log_export(
+        &mut self,
+        now: Now,
+        params: &LogSearchParams,
+    ) -> Result<TaskBegun, Problem> {
         let host = self.active.config.system.hostname.to_string();
-        read::<LogSearchParams>(params)
-            .and_then(|params| LogFilter::new(&params))
-            .and_then(|filter| {
-                let export = LogExport::new(filter, &host, now.unix_s);
-                self.begin_task(now, "logs.export", Work::Export(Box::new(export)))
-            })
-            .into()
+        let export = LogExport::new(LogFilter::new(params)?, &host, now.unix_s);
+        self.begin_task(now, "logs.export", Work::Export(Box::new(export)))
     }
 
     pub(super) fn log_found(&mut self, waiter: Waiter, search: &LogSearch, lines: Vec<LogLine>) {

@@ -12,10 +12,11 @@ use lintel_api::types::{
 use lintel_ipc::call::{Caller, Origin, Problem};
 use lintel_model::facts::DataState;
 use lintel_store::{TOKENS_ENTRIES_MAX, TokenRow};
-use serde_json::Value;
 
 use super::auth::{self, Bearer, LoginError, SESSION_IDLE, SESSION_S_MAX, SessionView};
-use super::calls::{Outcome, bad_field, cannot_store, data_failed, problem, read, to_value};
+use super::calls::{
+    Answer, Outcome, at_once, bad_field, cannot_store, data_failed, problem, to_value,
+};
 use super::config_calls::{bad_cursor, page_limit};
 use super::core::{Core, Now};
 use super::totp::Totp;
@@ -37,23 +38,20 @@ impl Core {
         }
     }
 
-    pub(super) fn auth_setup(&mut self, now: Now, caller: &Caller, params: Value) -> Outcome {
-        let done = read::<PasswordParams>(params)
-            .and_then(|params| self.set_password(now, &params.password));
-        match done {
-            Ok(()) => self.new_session(now, caller),
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+    pub(super) fn auth_setup(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        params: &PasswordParams,
+    ) -> Answer {
+        self.set_password(now, &params.password)?;
+        self.new_session(now, caller)
     }
 
-    pub(super) fn auth_login(&mut self, now: Now, caller: &Caller, params: Value) -> Outcome {
+    pub(super) fn auth_login(&mut self, now: Now, caller: &Caller, params: &LoginParams) -> Answer {
         if self.facts.data != DataState::Good {
-            return Outcome::Now(Err(data_failed()));
+            return Err(data_failed());
         }
-        let params = match read::<LoginParams>(params) {
-            Ok(params) => params,
-            Err(problem) => return Outcome::Now(Err(problem)),
-        };
         let code = params.code.as_deref();
         let password = bounded(&params.password);
         let done = self.auth.login(now, caller.address, password, code);
@@ -61,13 +59,11 @@ impl Core {
             // A code that was used counts no more, also after a restart.
             self.store_totp();
         }
-        match self.told(now, caller, done) {
-            Ok(()) => self.new_session(now, caller),
-            Err(problem) => Outcome::Now(Err(problem)),
-        }
+        self.told(now, caller, done)?;
+        self.new_session(now, caller)
     }
 
-    pub(super) fn new_session(&mut self, now: Now, caller: &Caller) -> Outcome {
+    pub(super) fn new_session(&mut self, now: Now, caller: &Caller) -> Answer {
         let (token, row) = self
             .auth
             .begin_session(now, caller.address, self.rng.as_mut());
@@ -75,10 +71,10 @@ impl Core {
         self.stored("storing a session", |store| store.put_session(&row));
         let address = caller.address.map(|address| address.to_canonical());
         self.tell(now, Event::LoginDone { address });
-        Outcome::Session(to_value(&Done {}), token)
+        Ok(Outcome::Session(to_value(&Done {})?, token))
     }
 
-    pub(super) fn auth_logout(&mut self, caller: &Caller) -> Outcome {
+    pub(super) fn auth_logout(&mut self, caller: &Caller) -> Answer {
         let ended = caller
             .token
             .as_deref()
@@ -86,28 +82,28 @@ impl Core {
         if let Some(key) = ended {
             self.stored("ending a session", |store| store.delete_session(&key));
         }
-        Outcome::Session(to_value(&Done {}), String::new())
+        Ok(Outcome::Session(to_value(&Done {})?, String::new()))
     }
 
     /// The new password counts, and every session ends; the caller goes on in a new one.
-    pub(super) fn password_change(&mut self, now: Now, caller: &Caller, params: Value) -> Outcome {
-        let params = match read::<PasswordChangeParams>(params) {
-            Ok(params) => params,
-            Err(problem) => return Outcome::Now(Err(problem)),
-        };
+    pub(super) fn password_change(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        params: &PasswordChangeParams,
+    ) -> Answer {
         let local = caller.origin == Origin::Local;
-        let known = if local {
-            Ok(())
-        } else if !self.auth.is_claimed() {
-            Err(unclaimed())
-        } else {
+        if !local {
+            if !self.auth.is_claimed() {
+                return Err(unclaimed());
+            }
             let current = params.current.as_deref().unwrap_or_default();
-            self.check_password(now, caller, current)
-        };
-        match known.and_then(|()| self.set_password(now, &params.password)) {
-            Ok(()) if local => Ok(Done {}).into(),
-            Ok(()) => self.new_session(now, caller),
-            Err(problem) => Outcome::Now(Err(problem)),
+            self.check_password(now, caller, current)?;
+        }
+        self.set_password(now, &params.password)?;
+        match local {
+            true => at_once(&Done {}),
+            false => self.new_session(now, caller),
         }
     }
 
@@ -182,7 +178,7 @@ impl Core {
     }
 
     /// `auth.refresh`: the session goes on under another secret.
-    pub(super) fn auth_refresh(&mut self, now: Now, caller: &Caller) -> Outcome {
+    pub(super) fn auth_refresh(&mut self, now: Now, caller: &Caller) -> Answer {
         let key = caller.token.as_deref().and_then(auth::key_of);
         let renewed = key.and_then(|key| {
             let renewed = self.auth.renew_session(now, &key, self.rng.as_mut());
@@ -190,12 +186,12 @@ impl Core {
         });
         let Some((old, token, row)) = renewed else {
             // Root of the box, by the control socket.
-            return Outcome::Now(Err(problem(
+            return Err(problem(
                 409,
                 "no-session",
                 "There is no session to go on with",
                 "The command line on the box needs none.",
-            )));
+            ));
         };
         // One that is not stored ends with the process, as when a session begins.
         self.stored("renewing a session", |store| {
@@ -205,7 +201,7 @@ impl Core {
             ends_unix_s: row.created_unix_s.saturating_add(SESSION_S_MAX),
             idle_ends_unix_s: row.used_unix_s.saturating_add(SESSION_IDLE.as_secs()),
         };
-        Outcome::Session(to_value(&answer), token)
+        Ok(Outcome::Session(to_value(&answer)?, token))
     }
 
     /// `auth.rotate-key`: a person says which token; a program may change its own alone.

@@ -11,7 +11,7 @@ use lintel_model::backup::BackupError;
 use lintel_seal::{OpenError, Sealed, armor};
 
 use super::backups::no_backup;
-use super::calls::{Outcome, problem, to_value};
+use super::calls::{Answer, Outcome, problem, to_value};
 use super::core::{Core, Now, Output, Waiter};
 
 /// How long a caller waits; webd gives up after 10 s.
@@ -110,8 +110,8 @@ impl Core {
         memory: Option<Memory>,
         job: SealJob,
         use_: SealUse,
-    ) -> Outcome {
-        let refused = |kind, title, detail| Outcome::Now(Err(problem(503, kind, title, detail)));
+    ) -> Answer {
+        let refused = |kind, title, detail| Err(problem(503, kind, title, detail));
         if self.sealing.is_some() {
             return refused(
                 "busy",
@@ -131,7 +131,7 @@ impl Core {
             use_,
         });
         self.say(Output::Seal(Box::new(job)));
-        Outcome::Later
+        Ok(Outcome::Later)
     }
 
     /// The thread is done.
