@@ -7,18 +7,17 @@
     reason = "tests do IO, by a clock"
 )]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use appliance_tests::machine::{Boot, READY};
 use appliance_tests::{Street, step};
-use netns_tests::browser::{Browser, ENTER};
+use netns_tests::browser::Browser;
 use netns_tests::client::{DhcpClient, Host};
 use netns_tests::isp::DhcpServer;
 use netns_tests::session::Session;
 use netns_tests::told::notice;
 use netns_tests::wires::is_online;
-use netns_tests::{Proc, until, until_some};
+use netns_tests::{Proc, pages, until, until_some};
 use serde_json::{Value, json};
 
 /// A boot under emulation on a busy machine.
@@ -149,16 +148,12 @@ fn comes_back(owner: &Owner) {
 
 /// In Chromium on the owner's device, whose address comes by DHCP.
 fn moves_in_a_browser(owner: &Owner) {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let Some(browser) = Browser::start(Some(&owner.host.ns), folder) else {
-        println!("SKIPPED: chromium and chromedriver are not installed");
+    let Some(browser) = pages::visitor(&owner.host, env!("CARGO_TARGET_TMPDIR")) else {
         return;
     };
     step("the owner logs in with a browser", || {
-        browser.window(1100, 800);
         browser.open(&format!("http://{OLD}/"));
-        browser.keys("#password", &format!("{PASSWORD}{ENTER}"));
-        browser.wait_for(".headline .title", "Online");
+        pages::log_in(&browser, PASSWORD);
     });
     move_to(owner, &browser, OLD, NEW);
     step("the device follows, and the old address is let go", || {
@@ -166,7 +161,7 @@ fn moves_in_a_browser(owner: &Owner) {
         owner.post(NEW, "/api/auth/login", &json!({"password": PASSWORD}));
         until("the old address is gone", SOON, || !owner.is_served(OLD));
         browser.open(&format!("http://{NEW}/"));
-        browser.wait_for(".headline .title", "Online");
+        pages::is_online(&browser);
         is_online(&owner.host);
     });
     move_to(owner, &browser, NEW, BESIDE);
@@ -182,20 +177,13 @@ fn move_to(owner: &Owner, browser: &Browser<'_>, from: &str, to: &str) {
     step(&format!("the household moves to {to}"), || {
         browser.open(&format!("http://{from}/config"));
         browser.wait_for("main h1", "Settings");
-        browser.script(&format!(
-            "const e = document.querySelector('#toml'); e.value = {}; \
-             e.dispatchEvent(new Event('input', {{bubbles: true}}))",
-            json!(config(to, ""))
-        ));
+        pages::write(browser, &config(to, ""));
         browser.wait_for("#problems", "Nothing is wrong");
         browser.click("[value=commit]");
     });
     step("the same page finds the box and confirms", || {
-        let page = json!(format!("http://{to}/"));
-        browser.wait_until("the status page at the new address", || {
-            browser.script("return location.href") == page
-        });
-        browser.wait_for(".headline .title", "Online");
+        pages::is_led_to(browser, &format!("http://{to}/"));
+        pages::is_online(browser);
         browser.wait_for("#live", &format!("{to}/24"));
         let status = owner.status(from);
         assert!(status["config"]["pending"].is_null(), "{status}");

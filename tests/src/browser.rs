@@ -28,8 +28,16 @@ pub struct Browser<'n> {
 impl<'n> Browser<'n> {
     /// Starts it in this namespace, or in the test's own. Its files and pictures go below
     /// `folder`, which is the test's `CARGO_TARGET_TMPDIR`. `None` when there is no Chromium
-    /// here.
+    /// here, which is then said.
     pub fn start(place: Option<&'n Namespace>, folder: &Path) -> Option<Self> {
+        let started = Self::try_start(place, folder);
+        if started.is_none() {
+            println!("SKIPPED: chromium and chromedriver are not installed");
+        }
+        started
+    }
+
+    fn try_start(place: Option<&'n Namespace>, folder: &Path) -> Option<Self> {
         let mut driver = command(place, "chromedriver")
             .args(["--port=0"])
             .stdout(Stdio::piped())
@@ -206,6 +214,21 @@ impl<'n> Browser<'n> {
         assert!(decode.wait().unwrap().success());
     }
 
+    /// Pictures in both colour schemes, in the window and on a phone, where nothing may be wider
+    /// than the page.
+    pub fn pictures(&self, name: &str) {
+        for (dark, scheme) in [(false, ""), (true, "-dark")] {
+            self.dark(dark);
+            self.no_sideways_scrolling();
+            self.picture(&format!("{name}{scheme}"));
+            self.phone(true);
+            self.no_sideways_scrolling();
+            self.picture(&format!("{name}-phone{scheme}"));
+            self.window(1100, 800);
+        }
+        self.dark(false);
+    }
+
     /// Panics when something is wider than the window.
     pub fn no_sideways_scrolling(&self) {
         let wide = self.script(
@@ -221,6 +244,18 @@ impl<'n> Browser<'n> {
         let lines = log.as_array().cloned().unwrap_or_default();
         let text = |line: &Value| line["message"].as_str().unwrap_or_default().to_owned();
         lines.iter().map(text).collect()
+    }
+
+    /// Panics when the page wrote anything there but what the test provoked.
+    pub fn no_complaints(&self, provoked: &[&str]) {
+        let mut complaints = self.complaints();
+        // A field that counts over HTTPS alone.
+        let opener = "Cross-Origin-Opener-Policy";
+        complaints.retain(|line| {
+            let known = |text: &&str| line.contains(text);
+            !line.contains(opener) && !provoked.iter().any(known)
+        });
+        assert!(complaints.is_empty(), "Chromium complains: {complaints:?}");
     }
 
     fn ask(&self, verb: &str, path: &str, body: &Value) -> Value {

@@ -12,6 +12,8 @@ pub mod client;
 pub mod home;
 pub mod isp;
 pub mod namespace;
+pub mod pages;
+pub mod phone;
 pub mod router;
 pub mod session;
 pub mod sky;

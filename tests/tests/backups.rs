@@ -5,131 +5,74 @@
     reason = "tests do IO"
 )]
 
-use std::path::Path;
-use std::time::Duration;
+use netns_tests::caller::Answer;
+use netns_tests::home::{Home, PASSWORD};
+use netns_tests::pages::{PAGE, owner};
+use netns_tests::street::CONFIG;
+use netns_tests::told;
+use serde_json::json;
 
-use netns_tests::browser::{Browser, ENTER};
-use netns_tests::client::DhcpClient;
-use netns_tests::isp::DhcpServer;
-use netns_tests::street::{CONFIG, Street};
-use netns_tests::{Proc, Workdir, told};
-use serde_json::{Value, json};
-
-const PAGE: &str = "http://192.168.1.1/";
-const PASSWORD: &str = "seven green bottles";
 const WORDS: &str = "four words are enough";
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn home() -> (Street, Proc) {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
-    let client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    street.hosts[0].lease(PATIENCE);
-    (street, client)
-}
-
-/// What curl gets with a session: status and body.
-fn ask(street: &Street, dir: &Workdir, verb: &str, path: &str, more: &[&str]) -> (u16, Value) {
-    let (url, jar) = (format!("{PAGE}{path}"), dir.path("cookies"));
-    let jar = jar.to_str().unwrap();
-    let mut args = vec!["curl", "-s", "-S", "-m", "20", "-b", jar, "-c", jar];
-    args.extend(["-X", verb, "-w", "\n%{http_code}"]);
-    args.extend(more);
-    args.push(&url);
-    let text = street.hosts[0].ns.ok(args);
-    let (body, status) = text.rsplit_once('\n').unwrap();
-    (status.parse().unwrap(), serde_json::from_str(body).unwrap())
-}
-
-/// The same with a JSON body, from a file since it is long.
-fn post(street: &Street, dir: &Workdir, path: &str, body: &Value) -> (u16, Value) {
-    let file = dir.write("body.json", &body.to_string());
-    let data = format!("@{}", file.display());
-    let more = [
-        "-H",
-        "Content-Type: application/json",
-        "--data-binary",
-        &data,
-    ];
-    ask(street, dir, "POST", path, &more)
-}
 
 #[test]
 fn a_backup_goes_out_and_comes_back_over_rest() {
-    let (street, _client) = home();
-    let dir = Workdir::new("backups");
-    let session = post(
-        &street,
-        &dir,
-        "api/auth/setup",
-        &json!({ "password": PASSWORD }),
-    );
-    assert_eq!(session.0, 200);
+    let home = Home::claimed(1);
+    let owner = home.owner();
     let seal = format!("Passphrase: {WORDS}");
-    let (status, sealed) = ask(&street, &dir, "GET", "api/config/export", &["-H", &seal]);
-    assert_eq!((status, &sealed["sealed"]), (200, &json!(true)), "{sealed}");
-    let (_, open) = ask(&street, &dir, "GET", "api/config/export", &[]);
+    let sealed = owner.ask("GET", "/api/config/export", &["-H", &seal]);
+    assert_eq!(sealed.status, 200, "{}", sealed.body);
+    let sealed = sealed.json();
+    assert_eq!(sealed["sealed"], true, "{sealed}");
+    let open = owner.get("/api/config/export").json();
     assert!(open["content"].as_str().unwrap().contains(CONFIG), "{open}");
 
     // A change, and the way back.
-    let (status, _) = post(
-        &street,
-        &dir,
-        "api/config/commit",
-        &json!({ "toml": format!("{CONFIG}[dns]\nrebind_protection = false\n") }),
-    );
-    assert_eq!(status, 200);
+    let toml = format!("{CONFIG}[dns]\nrebind_protection = false\n");
+    let commit = owner.send("POST", "/api/config/commit", &json!({ "toml": toml }));
+    assert_eq!(commit.status, 200);
     let import = |content: &str, passphrase: &str| {
         let body = json!({ "content": content, "passphrase": passphrase });
-        post(&street, &dir, "api/config/import", &body)
+        owner.send("POST", "/api/config/import", &body)
+    };
+    let refused = |answer: Answer, kind: &str| {
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        assert_eq!(answer.problem()["type"], kind);
     };
     let content = sealed["content"].as_str().unwrap();
-    let (status, problem) = import(content, "other words than those");
-    assert_eq!(
-        (status, problem["type"].as_str()),
-        (422, Some("wrong-passphrase"))
+    refused(
+        import(content, "other words than those"),
+        "wrong-passphrase",
     );
-    let (status, problem) = import(&content[..content.len() - 60], WORDS);
-    assert_eq!(
-        (status, problem["type"].as_str()),
-        (422, Some("damaged-backup"))
+    refused(
+        import(&content[..content.len() - 60], WORDS),
+        "damaged-backup",
     );
-    let (status, info) = import(content, WORDS);
-    assert_eq!(
-        (status, &info["origin"]),
-        (200, &json!("imported")),
-        "{info}"
-    );
+    let taken = import(content, WORDS);
+    assert_eq!(taken.status, 200, "{}", taken.body);
+    let info = taken.json();
+    assert_eq!(info["origin"], "imported", "{info}");
     // The largest that is taken, and more: told, and the box goes on.
-    let (status, _) = import(&"x".repeat(440 * 1024), WORDS);
-    assert_eq!(status, 422);
-    let (status, _) = import(&"x".repeat(600 * 1024), WORDS);
-    assert_eq!(status, 413);
-    let restore = format!("api/config/restore/{}", info["id"]);
-    let (status, done) = post(&street, &dir, &restore, &json!({}));
-    assert_eq!((status, &done["committed"]), (200, &json!(true)), "{done}");
-    let (_, list) = ask(&street, &dir, "GET", "api/config/backups?limit=2", &[]);
+    assert_eq!(import(&"x".repeat(440 * 1024), WORDS).status, 422);
+    assert_eq!(import(&"x".repeat(600 * 1024), WORDS).status, 413);
+    let restore = format!("/api/config/restore/{}", info["id"]);
+    let done = owner.send("POST", &restore, &json!({}));
+    assert_eq!(done.status, 200, "{}", done.body);
+    assert_eq!(done.json()["committed"], true, "{}", done.body);
+    let list = owner.get("/api/config/backups?limit=2").json();
     assert_eq!(list["items"][0]["origin"], "commit");
     assert_eq!(list["items"][1]["id"], info["id"]);
     assert!(list["next"].is_string());
-    let (_, config) = ask(&street, &dir, "GET", "api/config", &[]);
+    let config = owner.get("/api/config").json();
     assert_eq!(config["toml"], CONFIG);
 }
 
 #[test]
 fn the_owner_keeps_takes_along_and_brings_back_on_the_pages() {
-    let (street, _client) = home();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let Some(browser) = Browser::start(Some(&street.hosts[0].ns), folder) else {
-        println!("SKIPPED: chromium and chromedriver are not installed");
+    let home = Home::new(1);
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let Some(browser) = owner(home.host(), folder, PASSWORD) else {
         return;
     };
-    browser.window(1100, 800);
-    browser.open(PAGE);
-    browser.keys("#password", PASSWORD);
-    browser.keys("#again", &format!("{PASSWORD}{ENTER}"));
-    browser.wait_for("h1", "How the internet comes");
-    browser.open(PAGE);
-    browser.wait_for(".headline .title", "Online");
     browser.open(&format!("{PAGE}history"));
     browser.click("main a[href='/history/backups']");
     browser.wait_for("h1", "Backups");
@@ -137,16 +80,7 @@ fn the_owner_keeps_takes_along_and_brings_back_on_the_pages() {
     browser.click("[value=make]");
     browser.wait_for(".alert.good", "The backup is made");
     browser.wait_for(".backups", "before the fair");
-    for (dark, scheme) in [(false, ""), (true, "-dark")] {
-        browser.dark(dark);
-        browser.no_sideways_scrolling();
-        browser.picture(&format!("backups{scheme}"));
-        browser.phone(true);
-        browser.no_sideways_scrolling();
-        browser.picture(&format!("backups-phone{scheme}"));
-        browser.window(1100, 800);
-    }
-    browser.dark(false);
+    browser.pictures("backups");
 
     // What the download's form brings, as its button sends it.
     browser.keys("#seal", WORDS);
@@ -175,8 +109,7 @@ fn the_owner_keeps_takes_along_and_brings_back_on_the_pages() {
     assert!(open.contains(CONFIG), "{open}");
 
     // The file of another box, whose way to the internet had another name.
-    let dir = Workdir::new("backups-page");
-    let file = dir.write("sealed.age", sealed[1].as_str().unwrap());
+    let file = home.dir.write("sealed.age", sealed[1].as_str().unwrap());
     browser.keys("#file", file.to_str().unwrap());
     let read = "return document.querySelector('#content').value.length > 100";
     browser.wait_until("the file is read", || browser.script(read) == json!(true));
@@ -186,7 +119,7 @@ fn the_owner_keeps_takes_along_and_brings_back_on_the_pages() {
     let other = open
         .replace("wan0", "old7")
         .replace("[run]", "[run]\n[lan]\ndomain = \"fair\"");
-    let file = dir.write("other.toml", &other);
+    let file = home.dir.write("other.toml", &other);
     browser.keys("#file", file.to_str().unwrap());
     browser.wait_until("the file is read", || browser.script(read) == json!(true));
     browser.click("[value=import]");
@@ -201,11 +134,8 @@ fn the_owner_keeps_takes_along_and_brings_back_on_the_pages() {
     browser.picture("restore-plan");
     browser.click("main form button");
     browser.wait_for(".revisions", "backup 2 of ");
-    let status = told::status(&street.router);
+    let status = told::status(home.router());
     assert_eq!(status["config"]["revision"], 2, "{status}");
     assert_eq!(status["wan"]["link"], "wan0", "{status}");
-    let mut complaints = browser.complaints();
-    complaints
-        .retain(|line| !line.contains("Cross-Origin-Opener-Policy") && !line.contains(" 422 "));
-    assert!(complaints.is_empty(), "Chromium complains: {complaints:?}");
+    browser.no_complaints(&[" 422 "]);
 }

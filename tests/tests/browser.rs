@@ -7,43 +7,34 @@
     reason = "tests do IO"
 )]
 
-use std::path::Path;
-use std::time::Duration;
-
-use netns_tests::browser::{Browser, ENTER};
+use netns_tests::browser::ENTER;
 use netns_tests::client::DhcpClient;
-use netns_tests::isp::{self, DhcpServer};
-use netns_tests::street::{CONFIG, Street};
-use netns_tests::{told, until};
+use netns_tests::home::{Home, PASSWORD, PATIENCE};
+use netns_tests::pages::{PAGE, choose, is_led_to, is_online, log_in, owner, visitor};
+use netns_tests::{isp, told, until};
 use serde_json::{Value, json};
 
-const PAGE: &str = "http://192.168.1.1/";
-const PASSWORD: &str = "seven green bottles";
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Pictures go below it.
+const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
 /// Cells of a role's row on the page.
 const DNSD: &str =
     "[...document.querySelectorAll('.services tbody tr')].find(r => r.innerText.includes('dnsd'))";
 
 #[test]
 fn a_householder_claims_the_router_and_watches_it() {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 3);
-    let _client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    assert_eq!(street.hosts[0].lease(PATIENCE).router, "192.168.1.1");
-    let host = &street.hosts[0].ns;
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let Some(browser) = Browser::start(Some(host), folder) else {
-        println!("SKIPPED: chromium and chromedriver are not installed");
+    let home = Home::new(3);
+    assert_eq!(home.host().lease(PATIENCE).router, "192.168.1.1");
+    let street = &home.street;
+    let Some(browser) = visitor(home.host(), FOLDER) else {
         return;
     };
-    browser.window(1100, 800);
 
     // The first visit. The browser itself holds back what is too short; a client that does not
     // is told by the router.
     browser.open(PAGE);
     browser.wait_for("h1", "Welcome");
     browser.picture("setup");
-    browser.keys("#password", "short");
-    browser.keys("#again", &format!("short{ENTER}"));
+    choose(&browser, "short");
     assert_eq!(
         browser.script("return document.querySelector('#password').validity.tooShort"),
         json!(true)
@@ -56,14 +47,13 @@ fn a_householder_claims_the_router_and_watches_it() {
     browser.keys("#again", &format!("seven green battles{ENTER}"));
     browser.wait_for(".alert", "The two passwords differ");
     browser.picture("setup-differ");
-    browser.keys("#password", PASSWORD);
-    browser.keys("#again", &format!("{PASSWORD}{ENTER}"));
+    choose(&browser, PASSWORD);
     browser.wait_for("h1", "How the internet comes");
     browser.open(PAGE);
 
     // The status page says what is so.
-    browser.wait_for(".headline .title", "Online");
-    let status = told::status(&street.router);
+    is_online(&browser);
+    let status = told::status(home.router());
     let address = status["wan"]["lease"]["address"].as_str().unwrap();
     assert!(address.starts_with("198.51.100.1"), "{status}");
     browser.wait_for("#live", address);
@@ -91,8 +81,8 @@ fn a_householder_claims_the_router_and_watches_it() {
     browser.dark(false);
     browser.picture("status-phone");
     browser.window(1100, 800);
-    let dnsd = told::roles(&street.router)["dnsd"];
-    host.ok(["kill", "-9", &dnsd.pid.to_string()]);
+    let dnsd = told::roles(home.router())["dnsd"];
+    home.host().ns.ok(["kill", "-9", &dnsd.pid.to_string()]);
     let restarts = format!("return {DNSD}.cells[2].innerText + ' ' + {DNSD}.cells[1].innerText");
     browser.wait_until("the page counts dnsd's restart", || {
         let text = browser.script(&restarts);
@@ -115,8 +105,7 @@ fn a_householder_claims_the_router_and_watches_it() {
     browser.picture("login-wrong");
     browser.open(&format!("{PAGE}setup"));
     browser.wait_for("h1", "Log in");
-    browser.keys("#password", &format!("{PASSWORD}{ENTER}"));
-    browser.wait_for(".headline .title", "Online");
+    log_in(&browser, PASSWORD);
     browser.open(&format!("{PAGE}setup"));
     assert_ne!(browser.text("h1"), "Welcome");
     browser.click(".bar button");
@@ -127,50 +116,27 @@ fn a_householder_claims_the_router_and_watches_it() {
         status["system"]["tls_sha256"].as_str().unwrap(),
     );
     browser.click("#encrypted a");
-    let place = "return location.href";
-    browser.wait_until("the page is encrypted", || {
-        browser.script(place) == json!("https://192.168.1.1/login")
-    });
-    browser.keys("#password", &format!("{PASSWORD}{ENTER}"));
-    browser.wait_for(".headline .title", "Online");
-    assert_eq!(browser.script(place), json!("https://192.168.1.1/"));
+    is_led_to(&browser, "https://192.168.1.1/login");
+    log_in(&browser, PASSWORD);
+    is_led_to(&browser, "https://192.168.1.1/");
     browser.open("https://192.168.1.1/setup");
     assert_ne!(browser.text("h1"), "Welcome");
     browser.open(&format!("{PAGE}nothing"));
     browser.wait_for("h1", "no such page");
 
-    let mut complaints = browser.complaints();
-    // What the test provoked, and a header that counts over HTTPS alone.
-    let opener = "Cross-Origin-Opener-Policy";
-    let expected = |line: &String| {
-        [opener, " 401 ", " 422 ", " 403 ", " 404 "]
-            .iter()
-            .any(|s| line.contains(s))
-    };
-    complaints.retain(|line| !expected(line));
-    assert!(complaints.is_empty(), "Chromium complains: {complaints:?}");
+    browser.no_complaints(&[" 401 ", " 422 ", " 403 ", " 404 "]);
 }
 
 #[test]
 fn a_page_from_elsewhere_cannot_change_the_router() {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
-    let _client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    street.hosts[0].lease(PATIENCE);
-    let host = &street.hosts[0].ns;
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let Some(browser) = Browser::start(Some(host), folder) else {
-        println!("SKIPPED: chromium and chromedriver are not installed");
+    let home = Home::new(1);
+    let host = &home.host().ns;
+    let Some(browser) = owner(home.host(), FOLDER, PASSWORD) else {
         return;
     };
-    browser.open(PAGE);
-    browser.keys("#password", PASSWORD);
-    browser.keys("#again", &format!("{PASSWORD}{ENTER}"));
-    browser.wait_for("h1", "How the internet comes");
-    browser.open(PAGE);
-    browser.wait_for(".headline .title", "Online");
     let form = browser.script("return document.querySelector('[name=form_token]').value");
     let form = form.as_str().unwrap();
-    let dnsd = told::roles(&street.router)["dnsd"];
+    let dnsd = told::roles(home.router())["dnsd"];
 
     // A page beyond the provider, opened in the browser that is logged in. It even knows the
     // form's token, which it could not read.
@@ -204,8 +170,8 @@ fn a_page_from_elsewhere_cannot_change_the_router() {
 
     // Nothing has happened: the session is alive and dnsd is the process it was.
     browser.open(PAGE);
-    browser.wait_for(".headline .title", "Online");
-    let after = told::roles(&street.router)["dnsd"];
+    is_online(&browser);
+    let after = told::roles(home.router())["dnsd"];
     assert_eq!((after.pid, after.restarts), (dnsd.pid, dnsd.restarts));
 
     // A name of somebody else's that leads here (DNS rebinding) is not served.

@@ -8,13 +8,12 @@
     reason = "tests do IO"
 )]
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use netns_tests::caller::Answer;
 use netns_tests::home::{BASE, Home, PASSWORD, PATIENCE};
 use netns_tests::session::Session;
-use netns_tests::until;
+use netns_tests::{phone, until};
 use serde_json::{Value, json};
 
 /// What the page would be answered in this session.
@@ -26,16 +25,6 @@ fn post(home: &Home, session: &Session, path: &str, body: &Value) -> Answer {
 fn status(home: &Home, session: &Session) -> u16 {
     let url = format!("{BASE}/api/status");
     session.send(home.host(), "GET", &url, &Value::Null).status
-}
-
-/// The code that a phone shows, or will show in `ahead_s` seconds.
-fn phone(secret: &str, ahead_s: u32) -> String {
-    let at = format!("now + {ahead_s} sec");
-    let mut oathtool = Command::new("oathtool");
-    oathtool.args(["--totp", "--base32", "--now", &at, secret]);
-    let said = oathtool.output().unwrap();
-    assert!(said.status.success(), "{said:?}");
-    String::from_utf8(said.stdout).unwrap().trim().to_owned()
 }
 
 #[test]
@@ -63,7 +52,7 @@ fn a_login_takes_the_code_that_oathtool_shows_and_takes_it_once() {
         post(&home, &Session::new(), "/api/auth/login", &password).status,
         200
     );
-    let confirmed = totp(json!({ "code": phone(secret, 0) }));
+    let confirmed = totp(json!({ "code": phone::code(secret, 0) }));
     assert_eq!(confirmed.json()["state"], "on", "{}", confirmed.body);
 
     let login = |code: Option<&str>| {
@@ -71,7 +60,7 @@ fn a_login_takes_the_code_that_oathtool_shows_and_takes_it_once() {
         post(&home, &Session::new(), "/api/auth/login", &body)
     };
     assert_eq!(login(None).problem()["type"], "code-wanted");
-    let next = phone(secret, 30);
+    let next = phone::code(secret, 30);
     let entered = login(Some(&next));
     assert_eq!(entered.status, 200, "{}", entered.body);
     assert_eq!(login(Some(&next)).problem()["type"], "wrong-code", "once");
