@@ -23,7 +23,7 @@ use super::calls::{Answer, at_once, bad_field, cannot_store, data_failed, proble
 use super::commits::Wish;
 use super::config_calls::{bad_cursor, cannot_read, invalid, page_limit};
 use super::core::{Core, Now, Waiter};
-use super::sealing::{SealJob, SealUse, cannot_open};
+use super::sealing::{Asked, SealJob, SealUse, cannot_open};
 use super::startup;
 use crate::cli::date;
 
@@ -135,6 +135,14 @@ impl Core {
             );
             return Err(bad_field("passphrase", wrong, &hint));
         }
+        let asked = params.passphrase.as_deref().map(|passphrase| {
+            let backup = params.backup.map(|id| id.to_string());
+            Asked::by(&["export", &backup.unwrap_or_default(), passphrase])
+        });
+        let again = asked.and_then(|asked| self.sealing_again(now, waiter, asked));
+        if let Some(outcome) = again {
+            return outcome;
+        }
         let (made_unix_s, plain) = match params.backup {
             Some(id) => {
                 let row = self.backup_row(id)?;
@@ -147,13 +155,13 @@ impl Core {
             self.active.config.system.hostname,
             day(made_unix_s)
         );
-        match params.passphrase {
+        match params.passphrase.zip(asked) {
             None => at_once(&ConfigExported {
                 file_name: name + ".toml",
                 sealed: false,
                 content: plain,
             }),
-            Some(passphrase) => {
+            Some((passphrase, asked)) => {
                 let mut random = Box::new([0; 48]);
                 self.rng.fill(random.as_mut_slice());
                 let job = SealJob::Seal {
@@ -162,7 +170,7 @@ impl Core {
                     random,
                 };
                 let use_ = SealUse::Export(name + ".toml.age");
-                self.begin_sealing(now, waiter, memory, job, use_)
+                self.begin_sealing(now, waiter, memory, (job, asked, use_))
             }
         }
     }
@@ -196,12 +204,16 @@ impl Core {
             let hint = format!("at most {PASSPHRASE_BYTES_MAX} octets are taken");
             return Err(bad_field("passphrase", "it is too long", &hint));
         }
+        let asked = Asked::by(&["import", &params.content, &passphrase]);
+        if let Some(outcome) = self.sealing_again(now, waiter, asked) {
+            return outcome;
+        }
         let file = armor::decode(&params.content).ok_or(lintel_seal::OpenError::Damaged);
         // What can be refused without the work is.
         let file = file.and_then(|file| Sealed::parse(&file).map(drop).map(|()| file));
         let file = file.map_err(cannot_open)?;
         let job = SealJob::Open { file, passphrase };
-        self.begin_sealing(now, waiter, memory, job, SealUse::Import)
+        self.begin_sealing(now, waiter, memory, (job, asked, SealUse::Import))
     }
 
     /// A file that is open.

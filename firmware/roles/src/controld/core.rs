@@ -39,7 +39,7 @@ use super::commits::PendingPreview;
 use super::confirm::Window;
 use super::log_calls::LogSearch;
 pub use super::machine::Figures;
-use super::sealing::{SealDone, SealJob, Sealing};
+use super::sealing::{Late, SealDone, SealJob, Sealing};
 use super::startup::{self, Active};
 pub use super::stats::Measure;
 
@@ -296,6 +296,7 @@ pub struct Core {
     pub(super) backup_at: Instant,
     /// A file that is being sealed or opened.
     pub(super) sealing: Option<Sealing>,
+    pub(super) late_seal: Option<Late>,
     /// When to try a write, while the notice says that none is possible.
     pub(super) write_again_at: Option<Instant>,
     /// When the next snapshot of the database is due.
@@ -415,6 +416,7 @@ impl Core {
             note_at: now.mono,
             backup_at: now.mono + super::backups::BACKUP_AFTER,
             sealing: None,
+            late_seal: None,
             write_again_at: None,
             snapshot_at: None,
             snapshot_last: None,

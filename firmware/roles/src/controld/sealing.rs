@@ -1,21 +1,25 @@
 //! The passphrase's work, which takes a second: a thread of the shell's does it, one job at a
 //! time, and the loop goes on.
 //!
-//! A caller who waits longer than [`SEAL_WAIT`] is told so; what the job brings is stored all the
-//! same, and the same call made again finds it.
+//! A caller who waits longer than [`SEAL_WAIT`] is told so, and the job goes on. The same call made
+//! again waits for it, or finds what it brought, which is kept for [`LATE_KEPT`].
 
 use embassy_time::Duration;
 use lintel_api::types::{ConfigExported, Memory};
 use lintel_ipc::call::Problem;
 use lintel_model::backup::BackupError;
 use lintel_seal::{OpenError, Sealed, armor};
+use serde_json::Value;
 
+use super::auth::sha256;
 use super::backups::no_backup;
 use super::calls::{Answer, Outcome, problem, to_value};
 use super::core::{Core, Now, Output, Waiter};
 
 /// How long a caller waits; webd gives up after 10 s.
 const SEAL_WAIT: Duration = Duration::from_secs(8);
+/// How long the answer is kept that its caller did not wait for.
+const LATE_KEPT: Duration = Duration::from_secs(60);
 /// Work of sealing, the logarithm of scrypt's N: the first choice of OWASP's list. Half a second
 /// of a PC, four of the slowest board.
 pub const SEAL_LOG_N: u8 = 17;
@@ -89,7 +93,32 @@ impl SealJob {
 pub(super) struct Sealing {
     /// Who waits for it, and until when.
     waiter: Option<(Waiter, embassy_time::Instant)>,
+    asked: Asked,
     use_: SealUse,
+}
+
+/// The answer that its caller did not wait for; the newest alone.
+#[derive(Debug)]
+pub(super) struct Late {
+    asked: Asked,
+    answer: Result<Value, Problem>,
+    until: embassy_time::Instant,
+}
+
+/// By what a call is known when it is made again; no passphrase is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked([u8; 32]);
+
+impl Asked {
+    /// Of a call with its parameters.
+    pub(super) fn by(parts: &[&str]) -> Self {
+        let mut whole = Vec::new();
+        for part in parts {
+            whole.extend(part.len().to_be_bytes());
+            whole.extend(part.as_bytes());
+        }
+        Self(sha256(&whole))
+    }
 }
 
 /// What a job is for.
@@ -102,14 +131,29 @@ pub(super) enum SealUse {
 }
 
 impl Core {
+    /// What the same call began before: its answer, or the wait for it.
+    pub(super) fn sealing_again(
+        &mut self,
+        now: Now,
+        waiter: Waiter,
+        asked: Asked,
+    ) -> Option<Answer> {
+        if let Some(late) = self.late_seal.take_if(|late| late.asked == asked) {
+            return Some(late.answer.map(Outcome::Now));
+        }
+        let same = |sealing: &&mut Sealing| sealing.asked == asked && sealing.waiter.is_none();
+        let sealing = self.sealing.as_mut().filter(same)?;
+        sealing.waiter = Some((waiter, now.mono + SEAL_WAIT));
+        Some(Ok(Outcome::Later))
+    }
+
     /// Begins a job, unless one is under way or memory is short.
     pub(super) fn begin_sealing(
         &mut self,
         now: Now,
         waiter: Waiter,
         memory: Option<Memory>,
-        job: SealJob,
-        use_: SealUse,
+        (job, asked, use_): (SealJob, Asked, SealUse),
     ) -> Answer {
         let refused = |kind, title, detail| Err(problem(503, kind, title, detail));
         if self.sealing.is_some() {
@@ -128,15 +172,23 @@ impl Core {
         }
         self.sealing = Some(Sealing {
             waiter: Some((waiter, now.mono + SEAL_WAIT)),
+            asked,
             use_,
         });
+        // It would only be in the way of the memory that this one takes.
+        self.late_seal = None;
         self.say(Output::Seal(Box::new(job)));
         Ok(Outcome::Later)
     }
 
     /// The thread is done.
     pub(super) fn sealed(&mut self, now: Now, done: SealDone) {
-        let Some(Sealing { waiter, use_ }) = self.sealing.take() else {
+        let Some(Sealing {
+            waiter,
+            asked,
+            use_,
+        }) = self.sealing.take()
+        else {
             return;
         };
         let result = match (use_, done) {
@@ -158,13 +210,21 @@ impl Core {
                 "Nothing was changed. Try again later.",
             )),
         };
-        if let Some((waiter, _)) = waiter {
-            self.reply(waiter, result, None);
+        match waiter {
+            Some((waiter, _)) => self.reply(waiter, result, None),
+            None => {
+                self.late_seal = Some(Late {
+                    asked,
+                    answer: result,
+                    until: now.mono + LATE_KEPT,
+                });
+            }
         }
     }
 
     /// Answers who has waited long enough; the job goes on.
     pub(super) fn end_seal_wait(&mut self, now: Now) {
+        self.late_seal.take_if(|late| late.until <= now.mono);
         let Some(sealing) = &mut self.sealing else {
             return;
         };
@@ -172,18 +232,19 @@ impl Core {
         let Some((waiter, _)) = sealing.waiter.take_if(over) else {
             return;
         };
-        let detail = match sealing.use_ {
-            SealUse::Import => "It stands in the list of backups when it is open; look there.",
-            SealUse::Export(_) => "Try again when the box has less to do.",
-        };
+        let detail = "It goes on. Ask the same again within a minute.";
         let slow = problem(503, "under-way", "The passphrase takes longer", detail);
         self.reply(waiter, Err(slow), None);
     }
 
     /// When [`Self::end_seal_wait`] is due.
     pub(super) fn seal_deadline(&self) -> Option<embassy_time::Instant> {
-        let waiter = self.sealing.as_ref()?.waiter.as_ref();
-        waiter.map(|(_, until)| *until)
+        let waiter = self.sealing.as_ref().and_then(|it| it.waiter.as_ref());
+        let late = self.late_seal.as_ref().map(|late| late.until);
+        [waiter.map(|(_, until)| *until), late]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

@@ -232,12 +232,54 @@ fn who_waits_too_long_is_told_and_the_file_is_taken_in_all_the_same() {
     work(&mut bench);
     assert_eq!(origins(&mut bench), ["imported"]);
     // Without a thread the next caller is not kept waiting, nor the one after it.
+    bench.pass_ms(60_000);
     let params = json!({ "content": cheap(&text), "passphrase": WORDS });
     let id = call(&mut bench, "config.import", params);
     bench.jobs.clear();
     bench.input(Input::Sealed(SealDone::NotBegun));
     assert_eq!(bench.reply(id).result.clone().unwrap_err().status, 503);
     assert!(import(&mut bench, &cheap(&text), WORDS).is_ok());
+}
+
+#[test]
+fn the_same_call_again_waits_for_the_work_and_finds_what_it_brought() {
+    let mut bench = Bench::settled();
+    let words = json!({ "passphrase": WORDS });
+    let first = call(&mut bench, "config.export", words.clone());
+    bench.pass_ms(8_000);
+    assert_eq!(bench.reply(first).result.clone().unwrap_err().status, 503);
+    // Another's work is not this one's, and not begun either.
+    let other = json!({ "passphrase": "other words than those" });
+    let busy = bench.local("config.export", other).unwrap_err();
+    assert_eq!(busy.kind, "busy");
+    let second = call(&mut bench, "config.export", words.clone());
+    bench.pass_ms(8_000);
+    assert_eq!(bench.reply(second).result.clone().unwrap_err().status, 503);
+    assert_eq!(bench.jobs.len(), 1, "it is done once");
+    work(&mut bench);
+    let found = bench.local("config.export", words.clone()).unwrap();
+    let found: ConfigExported = serde_json::from_value(found).unwrap();
+    assert!(armor::looks_like(&found.content));
+    assert!(bench.jobs.is_empty());
+    // Once, and not when a minute has gone.
+    let again = call(&mut bench, "config.export", words.clone());
+    assert_eq!(bench.jobs.len(), 1);
+    bench.pass_ms(8_000);
+    work(&mut bench);
+    assert_eq!(bench.reply(again).result.clone().unwrap_err().status, 503);
+    bench.pass_ms(60_000);
+    assert!(bench.core.late_seal.is_none());
+    call(&mut bench, "config.export", words);
+    assert_eq!(bench.jobs.len(), 1);
+    work(&mut bench);
+    // Of a wrong passphrase the second try tells, too.
+    let wrong = json!({ "content": cheap("no backup"), "passphrase": "four words are wrong" });
+    let id = call(&mut bench, "config.import", wrong.clone());
+    bench.pass_ms(8_000);
+    assert_eq!(bench.reply(id).result.clone().unwrap_err().status, 503);
+    work(&mut bench);
+    let refused = bench.local("config.import", wrong).unwrap_err();
+    assert_eq!(refused.kind, "wrong-passphrase");
 }
 
 #[test]
