@@ -22,11 +22,49 @@ pub const LAN_PATH: &str = "pci-0000:00:03.0";
 /// The box's second port, at whose far end the provider is.
 pub const WAN_PATH: &str = "pci-0000:00:04.0";
 
+/// To where a port of the box leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leads {
+    /// To the hosts.
+    Lan,
+    /// To the provider.
+    Wan,
+    /// To a switch at which there is nobody else.
+    Nowhere,
+}
+
+/// A port of the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Port {
+    /// Its place on the bus, which is the end of its hardware address as well.
+    pub slot: u8,
+    /// What it is plugged into.
+    pub leads: Leads,
+}
+
+impl Port {
+    /// What QEMU is told of it.
+    fn arguments(self) -> [String; 4] {
+        let slot = self.slot;
+        let tap = |tap: &str| format!("tap,id=port{slot},ifname={tap},script=no,downscript=no");
+        let netdev = match self.leads {
+            Leads::Lan => tap("tap-lan"),
+            Leads::Wan => tap("tap-wan"),
+            Leads::Nowhere => format!("hubport,id=port{slot},hubid={slot}"),
+        };
+        let mac = format!("52:54:00:12:34:{slot:02x}");
+        let device = format!("virtio-net-pci,netdev=port{slot},addr=0x{slot:x},mac={mac},romfile=");
+        ["-netdev".to_owned(), netdev, "-device".to_owned(), device]
+    }
+}
+
 /// A provider, a box and its LAN.
 #[derive(Debug)]
 pub struct Street {
     /// What the box boots.
     pub boot: Boot,
+    /// The box's ports; each of [`Leads::Lan`] and [`Leads::Wan`] once at most.
+    pub ports: Vec<Port>,
     /// The box's disk and logs.
     pub dir: Workdir,
     /// The provider.
@@ -68,8 +106,10 @@ impl Street {
         cabinet.ok(["ip", "link", "set", "line", "master", "wan"]);
         let isp = Isp::start(provider, LINE, server);
         let disk = Machine::disk(&boot, &dir);
+        let port = |slot, leads| Port { slot, leads };
         Self {
             boot,
+            ports: vec![port(3, Leads::Lan), port(4, Leads::Wan)],
             dir,
             isp,
             machine: None,
@@ -93,17 +133,12 @@ impl Street {
     /// Switches the box on.
     pub fn power_on(&mut self) -> &mut Machine {
         let qemu: Command = self.cabinet.command(["qemu-system-x86_64"]);
-        let port = |tap: &str, slot: u8| {
-            [
-                "-netdev".to_owned(),
-                format!("tap,id={tap},ifname={tap},script=no,downscript=no"),
-                "-device".to_owned(),
-                format!(
-                    "virtio-net-pci,netdev={tap},addr=0x{slot:x},mac=52:54:00:12:34:0{slot:x},romfile="
-                ),
-            ]
-        };
-        let ports = [port("tap-lan", 3), port("tap-wan", 4)].concat();
+        let ports: Vec<String> = self
+            .ports
+            .iter()
+            .copied()
+            .flat_map(Port::arguments)
+            .collect();
         let machine = Machine::launch(qemu, &self.boot, self.disk.as_deref(), &self.dir, &ports);
         self.machine.insert(machine)
     }
