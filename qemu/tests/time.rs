@@ -25,6 +25,9 @@ const BOX: &str = "192.168.1.1";
 const YARDSTICK: &str = "198.51.100.60";
 /// Where both clocks begin: before our source was written, so that the box first has its floor.
 const WRONG: &str = "2025-01-01T00:00:00";
+/// A year later than any boot of this test.
+const SET: &str = "2034-05-06T07:08:09Z";
+const PAGE: &str = "http://192.168.1.1/health";
 /// Probes of one look, a second apart, of which the quicker half counts.
 const PROBES: &str = "30";
 /// Looks of which the median counts: a single one may be luck, on either side.
@@ -112,6 +115,73 @@ fn the_boxs_clock_is_as_good_as_chronyds() {
                 "{box_ns} ns beside chronyd's {chronyd_ns} ns"
             );
         }
+    });
+}
+
+#[test]
+fn a_box_without_time_servers_is_told_the_time_by_hand() {
+    let mut boot = Boot::from_env();
+    boot.rtc = Some(WRONG.to_owned());
+    let mut street = Street::new(boot, DhcpServer::Dnsmasq);
+    let dir = Workdir::new("by-hand");
+    let host = street.host();
+    step("the box boots and every role is ready", || {
+        street.power_on().line(READY, BOOT);
+    });
+    let _client = host.dhcp(DhcpClient::Udhcpc, "laptop");
+    step("a host has a lease", || {
+        host.lease(Duration::from_secs(60));
+    });
+    // What curl and date(1) say that the box's pages are dated, in seconds after `SET`.
+    let after = |set: &str| {
+        let head = host
+            .ns
+            .ok(["curl", "-s", "-m", "20", "-D", "-", "-o", "/dev/null", PAGE]);
+        let date = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("date")
+                .then(|| value.trim().to_owned())
+        });
+        let date = date.unwrap_or_else(|| panic!("{head}"));
+        let of = |text: &str| -> i64 {
+            let seconds = host.ns.ok(["date", "-u", "-d", text, "+%s"]);
+            seconds.trim().parse().unwrap()
+        };
+        println!("the box's page is dated {date}");
+        of(&date) - of(set)
+    };
+    step(
+        "the clock is set a year ahead at the serial line, and the pages follow",
+        || {
+            assert!(!(0..=600).contains(&after(SET)));
+            let machine = street.machine();
+            machine.forget();
+            machine.type_line(&format!("system time set {SET}"));
+            machine.line("The clock is set.", BOOT);
+            assert!((0..=600).contains(&after(SET)));
+        },
+    );
+    step("a time before the software was written is refused", || {
+        let machine = street.machine();
+        machine.forget();
+        machine.type_line("system time set 2020-01-01T00:00:00Z");
+        machine.line("no time before 20", BOOT);
+        assert!((0..=600).contains(&after(SET)));
+    });
+    step(
+        "nobody on the LAN is told a time that somebody wrote",
+        || {
+            assert_eq!(
+                sky::ask(&host.ns, &dir, BOX, &["once", "4", "3"]),
+                "silence"
+            );
+        },
+    );
+    step("the lease went with the clock", || {
+        let machine = street.machine();
+        machine.forget();
+        machine.type_line("leases");
+        machine.line("laptop", BOOT);
     });
 }
 

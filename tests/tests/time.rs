@@ -5,7 +5,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "tests do IO"
+    clippy::disallowed_types,
+    reason = "tests do IO and take the time"
 )]
 
 use std::time::Duration;
@@ -278,4 +279,84 @@ fn forgeries_and_kisses_do_what_the_rfc_says() {
     println!("prober on the LAN: {said}");
     let offset: i64 = said.rsplit(' ').next().unwrap().parse().unwrap();
     assert!(offset.abs() < OFFSET_NS_MAX, "{said}");
+}
+
+#[test]
+fn a_clock_set_by_hand_stays_until_time_servers_are_reached() {
+    let (isp, router, host) = (
+        Namespace::new("isp"),
+        Namespace::new("router"),
+        Namespace::new("host"),
+    );
+    isp.join("cust0", &router, "wan0");
+    router.join("lan0", &host, "eth0");
+    let isp = Isp::start(isp, "cust0", DhcpServer::Dnsmasq);
+    let dir = Workdir::new("by-hand");
+    let [second, third, _] = isp::POOL;
+    let config = format!(
+        "[wan]\nport = \"wan0\"\n[ntp]\nservers = [\"{second}\", \"{third}\"]\npools = []\n\
+         [run]\nclock_error_ms = -5000\n"
+    );
+    let host = Host::new(host, "eth0");
+    let router = Router::start(router, &config);
+    let _client = host.dhcp(DhcpClient::Udhcpc, "laptop");
+    host.lease(Duration::from_secs(30));
+    // In seconds of the machine's own clock, which stays as it is.
+    let ahead = || {
+        let shown = router.cli_json(&["system", "time", "show"]);
+        (shown["unix_s"].as_i64().unwrap() - unix_s(), shown)
+    };
+    until("the pretended clock is shown", AGREED, || {
+        (-7..=-4).contains(&ahead().0)
+    });
+
+    // To the next day, as people write it.
+    const DAY: i64 = 86_400;
+    let tomorrow = host
+        .ns
+        .ok(["date", "-u", "-d", "+24 hours", "+%Y-%m-%dT%H:%M:%SZ"]);
+    let said = router.cli_ok(&["system", "time", "set", tomorrow.trim()]);
+    assert!(said.starts_with("The clock is set."), "{said}");
+    let (by_s, shown) = ahead();
+    assert!((DAY - 3..=DAY + 3).contains(&by_s), "{shown}");
+    assert_eq!(
+        (&shown["synchronised"], &shown["agreed"]),
+        (&Value::from(false), &Value::from(false)),
+        "{shown}"
+    );
+    // The household is told no time that somebody wrote.
+    assert_eq!(
+        sky::ask(&host.ns, &dir, BOX, &["once", "4", "3"]),
+        "silence"
+    );
+    let absurd = router.cli(&["system", "time", "set", "2262-01-01T00:00:00Z"]);
+    assert!(!absurd.status.success());
+    assert!((DAY - 3..=DAY + 3).contains(&ahead().0));
+
+    // chronyd measures it: what is put right is what was set.
+    let _servers = [isp::TIME, second, third].map(|at| sky::chronyd(&isp.ns, &dir, at));
+    until("servers are believed more", AGREED * 2, || {
+        let (by_s, shown) = ahead();
+        shown["synchronised"] == true && by_s.abs() <= 2
+    });
+    let events = router.cli_json(&["events", "--topic", "clock", "--limit", "100"]);
+    let leaps = events["items"].as_array().unwrap().iter();
+    let leaps: Vec<i64> = leaps.filter_map(|event| event["by_ms"].as_i64()).collect();
+    println!("the clock leapt by {leaps:?} ms, the newest first");
+    let [back, forth] = leaps[..] else {
+        panic!("{events}");
+    };
+    assert!((back + DAY * 1000).abs() < 5_000, "{leaps:?}");
+    assert!((forth - DAY * 1000).abs() < 10_000, "{leaps:?}");
+
+    // Now they would undo it.
+    let refused = router.cli(&["system", "time", "set", "1795307405"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("follows time servers"), "{said}");
+    assert!(ahead().0.abs() <= 2);
+}
+
+fn unix_s() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_secs().cast_signed()
 }

@@ -16,6 +16,8 @@ pub enum MethodId {
     Metrics,
     SystemReboot,
     SystemPoweroff,
+    SystemTimeShow,
+    SystemTimeSet,
     SystemDataReset,
     ServicesStatus,
     ServicesRestart,

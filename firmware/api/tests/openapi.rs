@@ -64,6 +64,7 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         MethodId::SystemInfo => ask::<SystemInfo>(of),
         MethodId::SystemStats => ask::<SystemStats>(of),
         MethodId::Metrics => ask::<String>(of),
+        MethodId::SystemTimeShow | MethodId::SystemTimeSet => ask::<TimeStatus>(of),
         MethodId::SystemReboot
         | MethodId::SystemPoweroff
         | MethodId::SystemDataReset

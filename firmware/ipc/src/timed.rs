@@ -15,6 +15,38 @@ pub enum ToTimed {
         /// The frequency correction that an earlier boot found right, 2^-16 parts per million.
         drift: Option<i64>,
     },
+    /// Somebody sets the clock by hand; answered with [`FromTimed::Set`].
+    Set {
+        /// Repeated in the answer.
+        id: u64,
+        /// Milliseconds of Unix time.
+        to_unix_ms: u64,
+    },
+}
+
+/// What became of a clock that was set by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockSet {
+    /// It shows what was wanted.
+    Done,
+    /// It follows time servers.
+    Synchronised {
+        /// So many agree.
+        agreeing: usize,
+    },
+    /// Earlier than this software was written.
+    TooEarly {
+        /// When that was, Unix seconds.
+        min_unix_s: u64,
+    },
+    /// So late that it cannot be meant.
+    TooLate {
+        /// The latest that is taken, Unix seconds.
+        max_unix_s: u64,
+    },
+    /// The kernel's clock did not obey, or the role has only begun.
+    Failed,
 }
 
 /// From timed to controld.
@@ -31,5 +63,12 @@ pub enum FromTimed {
     Stepped {
         /// Milliseconds; positive: the clock was behind.
         by_ms: i64,
+    },
+    /// What became of [`ToTimed::Set`]. A report of the clock as it is then goes before it.
+    Set {
+        /// Of the message.
+        id: u64,
+        /// It.
+        outcome: ClockSet,
     },
 }

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClockReport {
+    /// What the clock showed at the report, milliseconds of Unix time. Under `lintel run` it is a
+    /// pretended one, and not the machine's.
+    #[serde(default)]
+    pub unix_ms: u64,
     /// Whether the clock follows time sources.
     pub synchronised: bool,
     /// Whether several sources agreed since boot: from then on the date is good enough to judge

@@ -2,6 +2,7 @@
 //!
 //! * [`backup`]: the configuration as it travels, with the ports of the box it is from.
 //! * [`config`]: the one typed tree that people write as TOML.
+//! * [`date`]: the calendar.
 //! * [`facts`]: what the world told us (links, lease, disk, detected ports).
 //! * [`desired`]: what the kernel shall hold; [`services`]: what each role shall serve.
 //! * [`observed`]: what the kernel holds, normalised to the words of [`desired`].
@@ -15,6 +16,7 @@ pub mod backup;
 pub mod board;
 pub mod clock;
 pub mod config;
+pub mod date;
 pub mod desired;
 pub mod facts;
 pub mod lease;

@@ -46,7 +46,7 @@ const HALTED: Param = param(
 
 const TASK: Param = param("id", ParamKind::Number, Place::Path, true, "its number");
 
-pub(super) const ROWS: [Method; 28] = [
+pub(super) const ROWS: [Method; 30] = [
     Method {
         id: MethodId::Health,
         name: "health",
@@ -130,6 +130,39 @@ pub(super) const ROWS: [Method; 28] = [
         path: "/api/system/poweroff",
         params: &[],
         refuses: &[],
+    },
+    Method {
+        id: MethodId::SystemTimeShow,
+        name: "system.time.show",
+        aliases: &[],
+        summary: "The time, whether time servers vouch for it, and whether it can be set by hand",
+        access: Access::Diagnosis,
+        changes: false,
+        verb: Verb::Get,
+        path: "/api/system/time",
+        params: &[],
+        refuses: &[],
+    },
+    Method {
+        id: MethodId::SystemTimeSet,
+        name: "system.time.set",
+        aliases: &[],
+        summary: "Set the clock by hand, while no time server is followed",
+        access: Access::Admin,
+        changes: true,
+        verb: Verb::Put,
+        path: "/api/system/time",
+        params: &[
+            param(
+                "time",
+                ParamKind::Text,
+                Place::Body,
+                true,
+                "as 2026-11-22T00:30:00Z, also with another zone than Z, or as Unix seconds",
+            ),
+            REASON,
+        ],
+        refuses: &[409],
     },
     Method {
         id: MethodId::SystemDataReset,

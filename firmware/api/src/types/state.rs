@@ -94,6 +94,47 @@ pub struct ClockStatus {
     pub sources: u32,
 }
 
+/// `system.time`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct TimeStatus {
+    /// What the clock says, Unix seconds.
+    pub unix_s: u64,
+    /// The same as people write it, in UTC (RFC 3339).
+    pub rfc3339: String,
+    /// Whether the clock follows time servers.
+    pub synchronised: bool,
+    /// Whether several of them agreed since boot: dates of certificates are judged strictly.
+    pub agreed: bool,
+    /// How far it was off when they were last heard, nanoseconds; positive: behind. `None` while
+    /// none is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_ns: Option<i64>,
+    /// When they were last heard, Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_unix_s: Option<u64>,
+    /// How many time servers are asked.
+    pub sources_asked: u32,
+    /// How many of them agree.
+    pub sources_agreeing: u32,
+    /// Since boot, seconds; no setting of the clock changes it.
+    pub uptime_s: u64,
+    /// Whether `system.time.set` would be done: not while time servers are followed.
+    pub can_be_set: bool,
+}
+
+/// `system.time.set`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TimeParams {
+    /// RFC 3339, or Unix seconds in digits.
+    pub time: String,
+    /// For the audit trail.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
 /// Main memory, as in /proc/meminfo.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -12,7 +12,7 @@ use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
 use lintel_ipc::dnsd::{DnsStatistics, FromDnsd};
 use lintel_ipc::init::{InitReply, InitRequest, Start};
 use lintel_ipc::netd::{FromNetd, StepError, ToNetd};
-use lintel_ipc::timed::FromTimed;
+use lintel_ipc::timed::{ClockSet, FromTimed};
 use lintel_ipc::wand::FromWand;
 use lintel_ipc::webd::ToWebd;
 use lintel_model::board::BoardSpec;
@@ -171,7 +171,7 @@ impl House {
                 self.hand(Input::Dnsd(FromDnsd::Statistics(statistics)));
             }
             14 => {
-                let message = match below(u, 3) {
+                let message = match below(u, 4) {
                     0 => FromTimed::Drift(any(u)),
                     1 => FromTimed::Report(Box::new(ClockReport {
                         synchronised: any(u),
@@ -181,6 +181,10 @@ impl House {
                         dropped: counts(u),
                         ..ClockReport::default()
                     })),
+                    2 => FromTimed::Set {
+                        id: below(u, 3) as u64,
+                        outcome: ClockSet::TooEarly { min_unix_s: any(u) },
+                    },
                     _ => FromTimed::Stepped { by_ms: any(u) },
                 };
                 self.hand(Input::Timed(message));

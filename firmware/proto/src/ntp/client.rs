@@ -13,6 +13,8 @@
 //!              └─▶ else: slew and tune the frequency, each time a survivor answers
 //! ```
 //!
+//! While nobody is followed the clock can be set by hand ([`Client::set_by_hand`]), which begins anew.
+//!
 //! An association per server (RFC 5905 section 9) polls it:
 //!
 //! ```text
@@ -36,6 +38,7 @@
 //! outputs, which the caller drains at once.
 
 mod association;
+mod by_hand;
 mod config;
 mod discipline;
 mod drops;
@@ -53,6 +56,7 @@ use std::net::SocketAddr;
 
 use embassy_time::{Duration, Instant};
 
+pub use by_hand::SetRefusal;
 pub use config::{AssociationId, ClientConfig, SourceConfig, SourceId, SourceKind};
 pub use drops::{DropReason, Drops};
 pub use io::{AssociationStatus, ClosedReason, Event, Input, Output, Standing, State};

@@ -98,6 +98,8 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
                 .unwrap_or("the role");
             format!("{name} is starting anew.\n")
         }
+        MethodId::SystemTimeShow => upkeep::time(&typed(value)?),
+        MethodId::SystemTimeSet => "The clock is set.\n".to_owned() + &upkeep::time(&typed(value)?),
         MethodId::SystemReboot => "The box restarts.\n".to_owned(),
         MethodId::SystemPoweroff => "The box switches itself off.\n".to_owned(),
         MethodId::SystemDataReset => "The data partition is made anew.\n".to_owned(),
@@ -288,7 +290,7 @@ fn sources(list: &[TimeSource]) -> String {
 }
 
 /// Nanoseconds in the unit that reads best.
-fn duration(ns: i64) -> String {
+pub(super) fn duration(ns: i64) -> String {
     let size = ns.unsigned_abs();
     let (unit, per) = match size {
         0..10_000 => return format!("{ns} ns"),

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, stdout};
 
+use lintel_model::date::Date;
 use lintel_rt::terminal;
 use unicode_width::UnicodeWidthStr;
 
@@ -178,33 +179,7 @@ pub(super) fn span(seconds: u64) -> String {
 
 /// UTC, as RFC 3339 without the letters. The box keeps no time zones.
 pub(crate) fn date(unix_s: u64) -> String {
-    let days = unix_s / 86_400;
-    let (year, month, day) = civil(days);
-    let seconds = unix_s % 86_400;
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
-}
-
-/// The Gregorian date of a day since 1970-01-01, counted in years that begin in March, so that
-/// the leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let of_era = days % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+    Date::of(unix_s).to_string()
 }
 
 /// What went wrong with a file or a connection, without the number that only programs read.

@@ -1,10 +1,11 @@
 //! Answers about the box itself for people: its bus of events, what it takes.
 
 use lintel_api::types::{
-    BusStatus, Event, EventEntry, LogStats, Page, SelfTest, SystemStats, Task,
+    BusStatus, Event, EventEntry, LogStats, Page, SelfTest, SystemStats, Task, TimeStatus,
 };
 use serde_json::Value;
 
+use super::show::duration;
 use super::text::{clean, dash, date, more, optional, row, span, table};
 
 pub(super) fn bus(bus: &BusStatus) -> String {
@@ -28,6 +29,36 @@ pub(super) fn bus(bus: &BusStatus) -> String {
         text.push_str(&format!("{:<9} {events}\n", clean(topic)));
     }
     text
+}
+
+pub(super) fn time(time: &TimeStatus) -> String {
+    let sources = format!(
+        "{} of {} time servers agree",
+        time.sources_agreeing, time.sources_asked
+    );
+    let (state, by_hand) = match (time.synchronised, time.can_be_set) {
+        (true, _) => {
+            let offset = time.offset_ns.map(duration).unwrap_or_default();
+            (
+                format!("synchronised, {sources}, {offset} off at last"),
+                "not while it follows them",
+            )
+        }
+        (false, true) => (
+            format!("not synchronised, {sources}"),
+            "lintel system time set TIME",
+        ),
+        (false, false) => (
+            format!("not synchronised, {sources}"),
+            "not now: timed is not running",
+        ),
+    };
+    format!(
+        "time      {} UTC ({})\nclock     {state}\nby hand   {by_hand}\nup        {}\n",
+        date(time.unix_s),
+        time.unix_s,
+        span(time.uptime_s)
+    )
 }
 
 pub(super) fn stats(stats: &SystemStats) -> String {

@@ -100,6 +100,8 @@ impl Core {
             MethodId::Metrics => self.measure_call(now, Measure::Metrics(waiter)),
             MethodId::SystemReboot => self.act(now, waiter, InitRequest::Reboot),
             MethodId::SystemPoweroff => self.act(now, waiter, InitRequest::PowerOff),
+            MethodId::SystemTimeShow => at_once(&self.time_shown(now)),
+            MethodId::SystemTimeSet => self.time_set(now, waiter, &read(params)?),
             MethodId::SystemDataReset => {
                 let params: ResetParams = read(params)?;
                 if params.confirm != RESET_CONFIRM {
@@ -498,7 +500,7 @@ fn out_of_scope(needed: Option<Scope>) -> Problem {
     problem(403, "scope", "The token may not do this", &detail)
 }
 
-fn away(role: &str) -> Problem {
+pub(super) fn away(role: &str) -> Problem {
     problem(
         503,
         "role-away",

@@ -15,6 +15,7 @@ use lintel_model::lease::Binding;
 use lintel_store::Notes;
 
 use super::core::{Core, Now, Output, bounded_drops};
+use super::time_calls::Setting;
 
 /// Longest word believed of a role, characters.
 const WORD_CHARS_MAX: usize = 64;
@@ -29,6 +30,11 @@ const LEAP_S_MIN: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Clock {
     report: Option<ClockReport>,
+    /// What timed's clock shows beyond the machine's, seconds: nothing, but where it is pretended.
+    pub(super) ahead_s: i64,
+    /// Whoever waits for it to be set, and how often somebody has.
+    pub(super) setting: Option<Setting>,
+    pub(super) sets: u64,
     /// For timed's next start.
     drift: Option<i64>,
     /// When the box started, Unix seconds, by the clock that the leases were noted by: what the
@@ -41,6 +47,9 @@ impl Clock {
     pub(super) fn new(drift: Option<i64>, now: Now) -> Self {
         Self {
             report: None,
+            ahead_s: 0,
+            setting: None,
+            sets: 0,
             drift,
             start_s: start_s(now),
         }
@@ -135,6 +144,10 @@ impl Core {
                         },
                     );
                 }
+                if self.facts.run {
+                    let shows_s = signed(report.unix_ms / 1000);
+                    self.clock.ahead_s = shows_s.saturating_sub(signed(now.unix_s));
+                }
                 self.clock.report = Some(report);
             }
             FromTimed::Drift(drift) => {
@@ -145,11 +158,13 @@ impl Core {
                 self.certify(now);
                 self.tell(now, Event::ClockSet { by_ms });
             }
+            FromTimed::Set { id, outcome } => self.time_was_set(now, id, outcome),
         }
     }
 
     /// timed is gone: the clock runs on, and nobody vouches for it.
     pub(super) fn clock_lost(&mut self, now: Now) {
+        self.end_setting();
         let trusted = |report: ClockReport| report.synchronised || report.agreed;
         if self.clock.report.take().is_some_and(trusted) {
             let lost = Event::ClockTrust {
@@ -188,16 +203,20 @@ impl Core {
 
     pub(super) fn clock_status(&self, now: Now) -> ClockStatus {
         let report = self.clock.report.as_ref();
-        let agreeing = report.iter().flat_map(|report| &report.sources);
-        let agreeing = agreeing.filter(|s| matches!(s.state.as_str(), "followed" | "agrees"));
-        let sources = u32::try_from(agreeing.count()).unwrap_or(u32::MAX);
         ClockStatus {
             unix_s: now.unix_s,
             synchronised: report.is_some_and(|report| report.synchronised),
             agreed: report.is_some_and(|report| report.agreed),
             offset_ns: report.filter(|r| r.synchronised).map(|r| r.offset_ns),
-            sources,
+            sources: self.agreeing(),
         }
+    }
+
+    /// How many sources agree.
+    pub(super) fn agreeing(&self) -> u32 {
+        let sources = self.clock.report.iter().flat_map(|report| &report.sources);
+        let agreeing = sources.filter(|s| matches!(s.state.as_str(), "followed" | "agrees"));
+        u32::try_from(agreeing.count()).unwrap_or(u32::MAX)
     }
 }
 

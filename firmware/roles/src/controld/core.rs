@@ -532,6 +532,9 @@ impl Core {
         if due(self.tasks.deadline()) {
             self.run_tasks(now);
         }
+        if due(self.clock.setting.as_ref().map(|setting| setting.until)) {
+            self.end_setting();
+        }
         self.end_leases(now);
         self.announce_notices(now);
         // Last: what was done above is told with it.
@@ -557,6 +560,7 @@ impl Core {
             self.dns_due,
             self.bus.deadline(),
             self.tasks.deadline(),
+            self.clock.setting.as_ref().map(|setting| setting.until),
             self.lease_end_at,
             Some(self.time_at),
             Some(self.note_at),

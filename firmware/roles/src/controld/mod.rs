@@ -43,6 +43,7 @@ mod startup;
 mod stats;
 mod support;
 mod tasks;
+mod time_calls;
 mod totp;
 mod views;
 mod writes;

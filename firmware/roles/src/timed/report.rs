@@ -37,6 +37,7 @@ pub(super) fn report(
         .map(|(reason, count)| (format!("reply-{}", reason.as_str()), count))
         .chain(served.map(|(reason, count)| (reason.to_owned(), count)));
     ClockReport {
+        unix_ms: u64::try_from(now.wall.0 / 1_000_000).unwrap_or(0),
         synchronised: system.is_synchronised(),
         agreed: agreed || has_agreed(client),
         stratum: system.stratum,

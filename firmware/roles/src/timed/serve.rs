@@ -5,11 +5,13 @@ use std::os::fd::OwnedFd;
 
 use embassy_time::{Duration, Instant};
 use lintel_ipc::init::ChannelKind;
-use lintel_ipc::timed::{FromTimed, ToTimed};
+use lintel_ipc::timed::{ClockSet, FromTimed, ToTimed};
 use lintel_model::RoleName;
 use lintel_model::config::TimeServer;
 use lintel_model::services::NtpSpec;
-use lintel_proto::ntp::client::{Client, ClientConfig, Event, Input, Output, SourceId, State};
+use lintel_proto::ntp::client::{
+    Client, ClientConfig, Event, Input, Output, SetRefusal, SourceId, State,
+};
 use lintel_proto::ntp::{Now, ScaledPpm, UnixNs};
 use lintel_rt::channel::Channel;
 use lintel_rt::datagrams::BATCH_MAX;
@@ -38,6 +40,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(64);
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
 /// Precision of Linux' clock, log2 seconds: a system call takes less than 2^-24 s.
 const PRECISION: i8 = -24;
+/// A clock that shows this much else than it was just set to did not obey.
+const SET_ERROR_NS_MAX: u64 = 1_000_000_000;
 
 /// The role's state.
 pub(super) struct Timed {
@@ -188,6 +192,13 @@ impl Timed {
             let message = session.flush().and_then(|()| session.recv());
             match message {
                 Ok(Some((ToTimed::Spec { spec, drift }, _))) => self.configure(&spec, drift),
+                Ok(Some((ToTimed::Set { id, to_unix_ms }, _))) => {
+                    let outcome = self.set_by_hand(to_unix_ms);
+                    // Whoever asked sees the clock as it is now.
+                    self.reported_at = None;
+                    self.report();
+                    self.tell(&FromTimed::Set { id, outcome });
+                }
                 Ok(None) => return self.watch_session(),
                 Err(error) => {
                     log::warn!(
@@ -235,6 +246,35 @@ impl Timed {
             self.resolve(now.mono, id, false);
         }
         self.news = true;
+    }
+
+    /// Sets the clock because somebody says so.
+    fn set_by_hand(&mut self, to_unix_ms: u64) -> ClockSet {
+        let to_ms = i64::try_from(to_unix_ms).unwrap_or(i64::MAX);
+        let to = UnixNs(to_ms.saturating_mul(1_000_000));
+        let now = self.now();
+        let Some(client) = &mut self.client else {
+            return ClockSet::Failed;
+        };
+        let done = client.set_by_hand(now, to);
+        self.drain();
+        let unix_s = |at: UnixNs| u64::try_from(at.0 / 1_000_000_000).unwrap_or(0);
+        match done {
+            Ok(()) if self.now().wall.0.abs_diff(to.0) > SET_ERROR_NS_MAX => ClockSet::Failed,
+            Ok(()) => {
+                log::info!("the clock was set by hand");
+                // Whoever vouched for it did so for another one.
+                self.agreed = false;
+                ClockSet::Done
+            }
+            Err(SetRefusal::Synchronised { agreeing }) => ClockSet::Synchronised { agreeing },
+            Err(SetRefusal::BeforeFloor { floor }) => ClockSet::TooEarly {
+                min_unix_s: unix_s(floor),
+            },
+            Err(SetRefusal::TooLate { max }) => ClockSet::TooLate {
+                max_unix_s: unix_s(max),
+            },
+        }
     }
 
     /// Finds the addresses of a source: at once where it is written as one. `again`: those known

@@ -1,7 +1,7 @@
 //! The clock: what timed is told, what is shown, what is kept.
 
 use lintel_ipc::dhcpd::FromDhcpd;
-use lintel_ipc::timed::FromTimed;
+use lintel_ipc::timed::{ClockSet, FromTimed};
 use lintel_model::clock::{ClockReport, TimeSource};
 use lintel_model::lease::Binding;
 
@@ -72,8 +72,10 @@ fn a_report_is_cut_to_its_bounds() {
 fn told(bench: &mut Bench) -> Option<i64> {
     bench.ntp.clear();
     bench.input(Input::Session(RoleName::Timed));
-    let ToTimed::Spec { drift, .. } = bench.ntp.last().unwrap();
-    *drift
+    match bench.ntp.last() {
+        Some(ToTimed::Spec { drift, .. }) => *drift,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -106,7 +108,7 @@ fn timed_asks_the_providers_servers_once_there_is_a_way_to_them() {
     let mut bench = Bench::settled();
     let last = |bench: &Bench| match bench.ntp.last() {
         Some(ToTimed::Spec { spec, .. }) => spec.clone(),
-        None => panic!("timed was told nothing"),
+        other => panic!("timed was told {other:?}"),
     };
     let spec = last(&bench);
     assert!(!spec.online && spec.provider.is_empty());
@@ -264,4 +266,153 @@ fn a_binding_of_the_future_lasts_as_long_as_it_was_to_last() {
     assert_eq!(kept.bound_unix_s, UNIX_S - 10, "the box's start");
     // What is on disk lasts twice as long.
     assert_eq!(kept.expires_unix_s, UNIX_S + 2 * 3600);
+}
+
+/// Somebody sets the clock; what timed is asked for, and the number of the call.
+fn sets(bench: &mut Bench, time: &str) -> (u64, Option<(u64, u64)>) {
+    bench.ntp.clear();
+    let params = serde_json::json!({ "time": time, "reason": "no internet here" });
+    let call = bench.send(
+        Via::Control(1),
+        "system.time.set",
+        params,
+        Caller::default(),
+    );
+    let asked = match bench.ntp.last() {
+        Some(ToTimed::Set { id, to_unix_ms }) => Some((*id, *to_unix_ms)),
+        _ => None,
+    };
+    (call, asked)
+}
+
+fn problem_of(bench: &Bench, call: u64) -> Problem {
+    bench.reply(call).result.clone().unwrap_err()
+}
+
+#[test]
+fn a_clock_set_by_hand_is_timeds_to_set_and_answered_with_what_it_shows_then() {
+    let mut bench = Bench::settled();
+    let shown = bench.local("system.time.show", Value::Null).unwrap();
+    assert_eq!(shown["unix_s"], UNIX_S);
+    assert_eq!(shown["rfc3339"], "2023-11-14T22:13:20Z");
+    assert_eq!(
+        (&shown["can_be_set"], &shown["synchronised"]),
+        (&true.into(), &false.into())
+    );
+    let (call, asked) = sets(&mut bench, "2026-11-22T01:30:05.5+01:00");
+    let (id, to_unix_ms) = asked.unwrap();
+    assert_eq!(to_unix_ms, 1_795_307_405_500);
+    assert!(!bench.replies.contains_key(&call), "timed has not answered");
+
+    // Another one waits for its turn.
+    let (second, asked) = sets(&mut bench, "1795307405");
+    assert_eq!(asked, None);
+    assert_eq!(problem_of(&bench, second).kind, "busy");
+
+    bench.leap_s = 1_795_307_405 - i64::try_from(bench.now().unix_s).unwrap();
+    let by_ms = bench.leap_s * 1000;
+    bench.input(Input::Timed(FromTimed::Stepped { by_ms }));
+    let other = FromTimed::Set {
+        id: id + 1,
+        outcome: ClockSet::Failed,
+    };
+    bench.input(Input::Timed(other));
+    assert!(
+        !bench.replies.contains_key(&call),
+        "an answer to something else"
+    );
+    let done = FromTimed::Set {
+        id,
+        outcome: ClockSet::Done,
+    };
+    bench.input(Input::Timed(done));
+    let answer = bench.reply(call).result.clone().unwrap();
+    assert_eq!(answer["rfc3339"], "2026-11-22T00:30:05Z");
+    assert_eq!(answer["uptime_s"], 10);
+    bench.pass_ms(1_000);
+    assert!(
+        bench
+            .events
+            .iter()
+            .any(|event| event.data["type"] == "clock.set")
+    );
+    let trail = bench.local("audit.list", Value::Null).unwrap();
+    let lines = trail["items"].as_array().unwrap();
+    let line = lines.iter().find(|line| line["outcome"] == "done").unwrap();
+    assert_eq!(line["method"], "system.time.set");
+    assert_eq!(line["reason"], "no internet here");
+    let again = FromTimed::Set {
+        id,
+        outcome: ClockSet::Done,
+    };
+    bench.input(Input::Timed(again));
+    bench.reply(call);
+}
+
+#[test]
+fn what_timed_refuses_is_told_with_its_reason() {
+    let mut bench = Bench::settled();
+    for (outcome, status, says) in [
+        (
+            ClockSet::Synchronised { agreeing: 3 },
+            409,
+            "3 of them agree",
+        ),
+        (
+            ClockSet::Synchronised { agreeing: 1 },
+            409,
+            "One is followed",
+        ),
+        (
+            ClockSet::TooEarly { min_unix_s: UNIX_S },
+            422,
+            "no time before 2023-11-14T22:13:20Z",
+        ),
+        (
+            ClockSet::TooLate {
+                max_unix_s: 4_102_444_800,
+            },
+            422,
+            "no time after 2100-01-01",
+        ),
+        (ClockSet::Failed, 503, "logs timed"),
+    ] {
+        let (call, asked) = sets(&mut bench, "1795307405");
+        let (id, _) = asked.unwrap();
+        bench.input(Input::Timed(FromTimed::Set { id, outcome }));
+        let problem = problem_of(&bench, call);
+        assert_eq!(problem.status, status, "{problem:?}");
+        let hint = problem.errors.first().map_or("", |error| &error.hint);
+        assert!(
+            (problem.detail.clone() + hint).contains(says),
+            "{problem:?}"
+        );
+    }
+    // What is no time never gets there.
+    for text in [
+        "",
+        "now",
+        "-1",
+        "2026-02-30T00:00:00Z",
+        "99999999999999999999",
+        "1e9",
+    ] {
+        let (call, asked) = sets(&mut bench, text);
+        assert_eq!(
+            (asked, problem_of(&bench, call).status),
+            (None, 422),
+            "{text}"
+        );
+    }
+    // Nor does it wait for ever, for a timed that hangs or is gone.
+    let (call, _) = sets(&mut bench, "1795307405");
+    bench.pass_ms(3_000);
+    assert_eq!(problem_of(&bench, call).status, 503);
+    let (call, _) = sets(&mut bench, "1795307405");
+    bench.input(Input::SessionEnded(RoleName::Timed));
+    assert_eq!(problem_of(&bench, call).kind, "role-away");
+    let (call, asked) = sets(&mut bench, "1795307405");
+    assert_eq!((asked, problem_of(&bench, call).status), (None, 503));
+    let shown = bench.local("system.time.show", Value::Null).unwrap();
+    assert_eq!(shown["can_be_set"], false);
 }

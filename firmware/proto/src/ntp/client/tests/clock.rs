@@ -87,6 +87,47 @@ fn a_foreign_step_is_noticed_and_undone() {
 }
 
 #[test]
+fn a_clock_is_set_by_hand_while_no_server_is_followed() {
+    let silent = ServerModel {
+        silent: true,
+        ..honest()
+    };
+    let models = [silent.clone(), silent.clone(), silent];
+    let mut world = World::new(7, -400 * 86_400_000 * MS, 20.0, &models);
+    world.run(60.0);
+    let to = START.plus_ns(60_000 * MS);
+    world.set_by_hand(to).unwrap();
+    assert!(world.error_ns().abs() < 1e3, "{}", world.error_ns());
+    world.run(30.0);
+    let jumped = |event: &Event| matches!(event, Event::Jumped { .. });
+    assert_eq!(world.count(jumped), 0, "nobody else moved it");
+    assert!(!world.is_synchronised() && !world.client.system().is_synchronised());
+
+    // Before the software was written, or so late that it cannot be meant: as it was.
+    let before = world.wall;
+    let floor = START.plus_ns(-1_000_000_000_000);
+    let early = world.set_by_hand(floor.plus_ns(-1));
+    assert_eq!(early, Err(SetRefusal::BeforeFloor { floor }));
+    let max = UnixNs::from_secs(4_102_444_800);
+    let late = world.set_by_hand(max.plus_ns(1));
+    assert_eq!(late, Err(SetRefusal::TooLate { max }));
+    assert!(world.set_by_hand(UnixNs(i64::MIN)).is_err());
+    assert_eq!(world.wall, before);
+
+    // Who is wrong by hand is put right by the first servers that answer, and they stay.
+    world.set_by_hand(to.plus_ns(86_400_000 * MS)).unwrap();
+    for server in &mut world.servers {
+        server.silent = false;
+    }
+    world.run(700.0);
+    assert!(world.is_synchronised());
+    assert!(world.error_ns().abs() < 2e6, "{}", world.error_ns());
+    let again = world.set_by_hand(to);
+    assert_eq!(again, Err(SetRefusal::Synchronised { agreeing: 3 }));
+    assert!(world.error_ns().abs() < 2e6);
+}
+
+#[test]
 fn near_offsets_are_slewed_and_far_ones_stepped_at_the_start() {
     for (wrong_ms, steps) in [(100, 0), (-100, 0), (200, 1), (-200, 1)] {
         let mut world = World::new(2, wrong_ms * MS, 10.0, &[honest(), honest(), honest()]);

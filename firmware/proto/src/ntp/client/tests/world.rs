@@ -204,6 +204,14 @@ impl World {
         self.wall += by_ns as f64;
     }
 
+    /// Somebody sets the clock through the machine.
+    pub(super) fn set_by_hand(&mut self, to: UnixNs) -> Result<(), SetRefusal> {
+        let now = self.now();
+        let done = self.client.set_by_hand(now, to);
+        self.drain();
+        done
+    }
+
     pub(super) fn set_wall(&mut self, to: UnixNs) {
         self.wall = to.ns_since(START) as f64;
     }
