@@ -20,10 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const RUN: Duration = Duration::from_secs(300);
 
 /// Not asked: what ends the server that is judged, a part of it or the token it is asked with, what
-/// is refused where no box is (503) or done a minute ago, and the stream that does not end. Other
-/// tests call them.
-const LEFT_OUT: [&str; 7] = [
-    "logs.rotate",
+/// is refused where no box is (503), and the stream that does not end. Other tests call them.
+const LEFT_OUT: [&str; 6] = [
     "auth.rotate-key",
     "services.restart",
     "services.stop",

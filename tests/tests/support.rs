@@ -226,10 +226,10 @@ fn the_log_is_searched_exported_and_begun_anew() {
         .map(|f| f["name"].as_str().unwrap())
         .collect();
     assert_eq!(names, ["log/lintel.log.1"], "{after}");
-    assert!(
-        !router.cli(&["logs", "rotate"]).status.success(),
-        "at once again"
-    );
+    let again = router.cli(&["logs", "rotate"]);
+    assert!(!again.status.success(), "at once again");
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("Try again in "), "{said}");
     // What is on the storage and in memory comes once; jq and zcat judge.
     let file = home.dir.path("log.gz");
     let exported = router.cli(&["logs", "export", "--to", file.to_str().unwrap()]);

@@ -209,6 +209,11 @@ pub enum InitReply {
     },
     /// Done or begun.
     Done,
+    /// Not so soon after the last time.
+    TooSoon {
+        /// Until it would be done, seconds.
+        wait_s: u64,
+    },
     /// Refused or failed: a sentence.
     Failed(String),
 }

@@ -367,7 +367,7 @@ pub(super) const ROWS: [Method; 30] = [
         verb: Verb::Post,
         path: "/api/logs/rotate",
         params: &[],
-        refuses: &[],
+        refuses: &[429],
     },
     Method {
         id: MethodId::LogsStatistics,

@@ -344,6 +344,17 @@ impl Core {
                 "The supervisor did not do it",
                 sentence,
             )),
+            InitReply::TooSoon { wait_s } => Some(Problem {
+                retry_after_s: Some(*wait_s),
+                ..problem(
+                    429,
+                    "too-soon",
+                    "It was done a moment ago",
+                    &format!(
+                        "Each time costs the flash some of its life. Try again in {wait_s} s."
+                    ),
+                )
+            }),
             _ => None,
         };
         if let InitReply::Services(list) = &reply {

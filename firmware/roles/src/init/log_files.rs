@@ -38,6 +38,18 @@ const CURRENT: &str = "lintel.log";
 const LOG: &str = "log";
 const CRASH: &str = "crash";
 
+/// What became of a wish for a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotated {
+    /// What waited is written, and a new file is begun.
+    Done,
+    /// Nothing was done: the last one is too young.
+    TooSoon {
+        /// Until it is not, seconds.
+        wait_s: u64,
+    },
+}
+
 /// The files below a data directory.
 #[derive(Debug)]
 pub struct LogFiles {
@@ -101,12 +113,14 @@ impl LogFiles {
     }
 
     /// Writes what waits, and begins a new file; not oftener than the flash likes.
-    pub fn rotate(&mut self, now: Instant) -> io::Result<()> {
-        if self.rotated_at.is_some_and(|at| now < at + ROTATE_EVERY) {
-            return Err(io::Error::other(format!(
-                "a new file was begun less than {} s ago",
-                ROTATE_EVERY.as_secs()
-            )));
+    pub fn rotate(&mut self, now: Instant) -> io::Result<Rotated> {
+        let again = self.rotated_at.map(|at| at + ROTATE_EVERY);
+        if let Some(left) = again.and_then(|again| again.checked_duration_since(now))
+            && left.as_ticks() > 0
+        {
+            return Ok(Rotated::TooSoon {
+                wait_s: left.as_millis().div_ceil(1000),
+            });
         }
         self.flush()?;
         let path = self.log_dir.join(CURRENT);
@@ -114,7 +128,7 @@ impl LogFiles {
             self.rotated_at = Some(now);
             self.turn_over(&path)?;
         }
-        Ok(())
+        Ok(Rotated::Done)
     }
 
     /// Adds what lies on the storage to what the ring says of itself.
@@ -276,8 +290,9 @@ mod tests {
         let now = Instant::from_secs(1_000);
         files.push(now, &line("info", "x".repeat(LOG_PART_BYTES_MAX)));
         files.push(now, &line("info", "the end".to_owned()));
-        files.rotate(now).unwrap();
-        assert!(files.rotate(now).is_err(), "too soon");
+        assert_eq!(files.rotate(now).unwrap(), Rotated::Done);
+        let soon = files.rotate(now + ROTATE_EVERY - Duration::from_millis(1));
+        assert_eq!(soon.unwrap(), Rotated::TooSoon { wait_s: 1 });
         files.push(now, &line("info", "new\x1b".to_owned()));
         files.flush().unwrap();
         files

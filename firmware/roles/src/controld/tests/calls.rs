@@ -241,3 +241,20 @@ fn pages_of_a_list_join_up() {
     }
     assert_eq!(numbers, [8, 7, 6, 5, 4, 3, 2, 1]);
 }
+
+#[test]
+fn a_log_that_is_rotated_too_often_says_when_again() {
+    let mut bench = Bench::settled();
+    bench.init = false;
+    let call = bench.send(
+        Via::Control(1),
+        "logs.rotate",
+        Value::Null,
+        Caller::default(),
+    );
+    let (id, _) = bench.unanswered.pop().unwrap();
+    let reply = InitReply::TooSoon { wait_s: 42 };
+    bench.input(Input::Init { id, reply });
+    let problem = bench.reply(call).result.clone().unwrap_err();
+    assert_eq!((problem.status, problem.retry_after_s), (429, Some(42)));
+}

@@ -8,6 +8,7 @@ use lintel_rt::table::policy;
 
 use super::{End, Shell};
 use crate::init::faults;
+use crate::init::log_files::Rotated;
 use crate::init::logs::LINES_MAX;
 use crate::init::supervise::Input;
 
@@ -88,7 +89,8 @@ impl Shell {
                 self.take_own_lines();
                 let now = self.clock.now();
                 match self.setup.files.as_mut().map(|files| files.rotate(now)) {
-                    Some(Ok(())) => InitReply::Done,
+                    Some(Ok(Rotated::Done)) => InitReply::Done,
+                    Some(Ok(Rotated::TooSoon { wait_s })) => InitReply::TooSoon { wait_s },
                     Some(Err(error)) => InitReply::Failed(error.to_string()),
                     None => InitReply::Failed("there is no storage for it".to_owned()),
                 }
