@@ -27,6 +27,27 @@ const CONFIRM_S: Param = param(
     "take it back after so many seconds unless it is confirmed (10 to 3600)",
 );
 
+const APPLY: Method = Method {
+    id: MethodId::ConfigApply,
+    name: "config.apply",
+    aliases: &[],
+    summary: "Check a configuration, store it as a revision and apply it",
+    access: Access::Login,
+    changes: true,
+    verb: Verb::Put,
+    path: "/api/config",
+    params: &[
+        TOML,
+        CONFIG,
+        REASON,
+        DRY_RUN,
+        CONFIRM_S,
+        IF_MATCH,
+        IDEMPOTENCY_KEY,
+    ],
+    refuses: &[409],
+};
+
 pub(super) const ROWS: [Method; 17] = [
     Method {
         id: MethodId::ConfigShow,
@@ -46,26 +67,7 @@ pub(super) const ROWS: [Method; 17] = [
         )],
         refuses: &[404],
     },
-    Method {
-        id: MethodId::ConfigApply,
-        name: "config.apply",
-        aliases: &[],
-        summary: "Check a configuration, store it as a revision and apply it",
-        access: Access::Login,
-        changes: true,
-        verb: Verb::Put,
-        path: "/api/config",
-        params: &[
-            TOML,
-            CONFIG,
-            REASON,
-            DRY_RUN,
-            CONFIRM_S,
-            IF_MATCH,
-            IDEMPOTENCY_KEY,
-        ],
-        refuses: &[409],
-    },
+    APPLY,
     Method {
         id: MethodId::ConfigPatch,
         name: "config.patch",
@@ -116,22 +118,10 @@ pub(super) const ROWS: [Method; 17] = [
     Method {
         id: MethodId::ConfigCommit,
         name: "config.commit",
-        aliases: &[],
         summary: "The same as config apply",
-        access: Access::Login,
-        changes: true,
         verb: Verb::Post,
         path: "/api/config/commit",
-        params: &[
-            TOML,
-            CONFIG,
-            REASON,
-            DRY_RUN,
-            CONFIRM_S,
-            IF_MATCH,
-            IDEMPOTENCY_KEY,
-        ],
-        refuses: &[409],
+        ..APPLY
     },
     Method {
         id: MethodId::ConfigConfirm,

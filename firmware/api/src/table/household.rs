@@ -1,10 +1,15 @@
 //! Names, leases and time.
 
 use super::{CURSOR, DRY_RUN, IDEMPOTENCY_KEY, IF_MATCH, LIMIT, REASON, param};
-use crate::method::{Access, Method, MethodId, ParamKind, Place, Verb};
+use crate::method::{Access, Method, MethodId, Param, ParamKind, Place, Verb};
 
 /// Types of records that a configuration holds.
 const RECORD_TYPES: [&str; 5] = ["A", "AAAA", "CNAME", "TXT", "PTR"];
+
+const fn mac(place: Place) -> Param {
+    let summary = "the device's hardware address";
+    param("mac", ParamKind::Text, place, true, summary)
+}
 
 pub(super) const ROWS: [Method; 12] = [
     Method {
@@ -59,13 +64,7 @@ pub(super) const ROWS: [Method; 12] = [
         verb: Verb::Post,
         path: "/api/dhcp/reservations",
         params: &[
-            param(
-                "mac",
-                ParamKind::Text,
-                Place::Body,
-                true,
-                "the device's hardware address",
-            ),
+            mac(Place::Body),
             param(
                 "address",
                 ParamKind::Ipv4,
@@ -97,13 +96,7 @@ pub(super) const ROWS: [Method; 12] = [
         verb: Verb::Delete,
         path: "/api/dhcp/reservations",
         params: &[
-            param(
-                "mac",
-                ParamKind::Text,
-                Place::Query,
-                true,
-                "the device's hardware address",
-            ),
+            mac(Place::Query),
             REASON,
             DRY_RUN,
             IF_MATCH,
