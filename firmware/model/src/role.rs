@@ -40,6 +40,16 @@ impl RoleName {
         Self::Webd,
     ];
 
+    /// Those of them that have a session with controld, in the same order.
+    pub const PEERS_OF_CONTROLD: [RoleName; 6] = [
+        Self::Netd,
+        Self::Wand,
+        Self::Dhcpd,
+        Self::Dnsd,
+        Self::Timed,
+        Self::Webd,
+    ];
+
     /// The name as in argv, logs and the API.
     pub fn as_str(self) -> &'static str {
         match self {

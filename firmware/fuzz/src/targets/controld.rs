@@ -30,15 +30,6 @@ use super::plan::{World, disturb, lease};
 use crate::Tally;
 use crate::entropy::{any, below, ipv4, number, octets, once_in, pick, text};
 
-const ROLES: [RoleName; 6] = [
-    RoleName::Netd,
-    RoleName::Wand,
-    RoleName::Dhcpd,
-    RoleName::Dnsd,
-    RoleName::Timed,
-    RoleName::Webd,
-];
-
 /// The methods that lead somewhere together.
 const CHANGES: [MethodId; 5] = [
     MethodId::ConfigCommit,
@@ -127,12 +118,12 @@ impl House {
     fn step(&mut self, u: &mut Unstructured<'_>) {
         match below(u, 24) {
             0..=2 => {
-                let role = pick(u, &ROLES);
+                let role = pick(u, &RoleName::PEERS_OF_CONTROLD);
                 self.up.insert(role);
                 self.hand(Input::Session(role));
             }
             3 => {
-                let role = pick(u, &ROLES);
+                let role = pick(u, &RoleName::PEERS_OF_CONTROLD);
                 self.up.remove(&role);
                 self.hand(Input::SessionEnded(role));
             }
@@ -429,7 +420,7 @@ impl House {
 
     /// Everybody is there, and time passes: whoever asked has an answer.
     fn end(&mut self) {
-        for role in ROLES {
+        for role in RoleName::PEERS_OF_CONTROLD {
             self.up.insert(role);
             self.hand(Input::Session(role));
         }

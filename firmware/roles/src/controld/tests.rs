@@ -179,14 +179,7 @@ impl Bench {
     }
 
     fn join_all(&mut self) {
-        for role in [
-            RoleName::Netd,
-            RoleName::Wand,
-            RoleName::Dhcpd,
-            RoleName::Dnsd,
-            RoleName::Timed,
-            RoleName::Webd,
-        ] {
+        for role in RoleName::PEERS_OF_CONTROLD {
             self.input(Input::Session(role));
         }
     }

@@ -25,8 +25,8 @@ enum Deed {
 
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
-        (0u8..5).prop_map(Deed::Session),
-        (0u8..5).prop_map(Deed::Ended),
+        (0u8..6).prop_map(Deed::Session),
+        (0u8..6).prop_map(Deed::Ended),
         (any::<u8>(), 0u8..4, any::<bool>()).prop_map(|(n, kind, name)| Deed::Bind(n, kind, name)),
         (0..METHODS.len(), 0u8..6, any::<bool>()).prop_map(|(m, p, web)| Deed::Call(m, p, web)),
         (0u8..4).prop_map(Deed::Apply),
@@ -38,14 +38,6 @@ fn deed() -> impl Strategy<Value = Deed> {
         (1u32..20_000).prop_map(Deed::Pass),
     ]
 }
-
-const ROLES: [RoleName; 5] = [
-    RoleName::Netd,
-    RoleName::Wand,
-    RoleName::Dhcpd,
-    RoleName::Dnsd,
-    RoleName::Webd,
-];
 
 const CONFIGS: [&str; 4] = [
     "",
@@ -68,8 +60,12 @@ fn params(n: u8) -> Value {
 
 fn act(bench: &mut Bench, deed: &Deed, token: &mut u64, calls: &mut Vec<u64>) {
     match deed {
-        Deed::Session(n) => bench.input(Input::Session(ROLES[usize::from(*n)])),
-        Deed::Ended(n) => bench.input(Input::SessionEnded(ROLES[usize::from(*n)])),
+        Deed::Session(n) => {
+            bench.input(Input::Session(RoleName::PEERS_OF_CONTROLD[usize::from(*n)]))
+        }
+        Deed::Ended(n) => bench.input(Input::SessionEnded(
+            RoleName::PEERS_OF_CONTROLD[usize::from(*n)],
+        )),
         Deed::Bind(n, kind, named) => {
             *token += 1;
             let binding = Binding {
