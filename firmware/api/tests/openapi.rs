@@ -124,7 +124,7 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         MethodId::ConfigRevisions => ask::<Page<RevisionInfo>>(of),
         MethodId::DhcpLeasesList => ask::<Page<Lease>>(of),
         MethodId::DnsRecordsList => ask::<Page<DnsRecord>>(of),
-        MethodId::DnsStatistics => ask::<DnsCounters>(of),
+        MethodId::DnsStatistics => ask::<lintel_model::resolver::DnsCounters>(of),
         MethodId::NtpStatus => ask::<lintel_model::clock::ClockReport>(of),
         MethodId::NtpSources => ask::<Vec<lintel_model::clock::TimeSource>>(of),
         MethodId::LogsServices => ask::<Vec<LogEntry>>(of),

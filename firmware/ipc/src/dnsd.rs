@@ -1,5 +1,6 @@
 //! controld and dnsd.
 
+use lintel_model::resolver::DnsCounters;
 use lintel_model::services::DnsSpec;
 use serde::{Deserialize, Serialize};
 
@@ -18,28 +19,5 @@ pub enum ToDnsd {
 #[serde(rename_all = "kebab-case")]
 pub enum FromDnsd {
     /// Counters since the session began; sent when they changed, at most once a second.
-    Statistics(DnsStatistics),
-}
-
-/// Counters of dnsd.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DnsStatistics {
-    /// Questions taken.
-    pub queries: u64,
-    /// Answered from the cache.
-    pub cache_hits: u64,
-    /// Answered from local names.
-    pub local: u64,
-    /// Asked upstream.
-    pub forwarded: u64,
-    /// Answered SERVFAIL.
-    pub failed: u64,
-    /// Answers kept.
-    pub cache_entries: u64,
-    /// Octets they take.
-    pub cache_bytes: u64,
-    /// Packets dropped, by reason.
-    pub dropped: Vec<(String, u64)>,
-    /// Upstreams with their state (`good`, `failing`).
-    pub upstreams: Vec<(String, String)>,
+    Statistics(DnsCounters),
 }

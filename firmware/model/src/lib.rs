@@ -25,6 +25,7 @@ pub mod nft;
 pub mod observed;
 pub mod preview;
 pub mod reset;
+pub mod resolver;
 pub mod role;
 pub mod services;
 pub mod step;

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lintel_ipc::dnsd::{DnsStatistics, FromDnsd, ToDnsd};
+use lintel_ipc::dnsd::{FromDnsd, ToDnsd};
 use lintel_ipc::init::{ChannelKind, FromInit, RunStart, SocketName, Start, ToInit};
 use lintel_model::RoleName;
+use lintel_model::resolver::DnsCounters;
 use lintel_model::services::{DnsSpec, HostRecord};
 use lintel_rt::channel::{Channel, pair};
 use lintel_rt::role::RoleContext;
@@ -32,7 +33,7 @@ struct Dnsd {
     port: u16,
     init: Channel<FromInit, ToInit>,
     controld: Channel<ToDnsd, FromDnsd>,
-    last: DnsStatistics,
+    last: DnsCounters,
     child: Child,
 }
 
@@ -85,7 +86,7 @@ impl Dnsd {
             port,
             init,
             controld,
-            last: DnsStatistics::default(),
+            last: DnsCounters::default(),
             child,
         };
         // The upstreams of the snapshot show that it was taken.
@@ -96,7 +97,7 @@ impl Dnsd {
         dnsd
     }
 
-    fn statistics(&mut self) -> &DnsStatistics {
+    fn statistics(&mut self) -> &DnsCounters {
         while let Some((FromDnsd::Statistics(statistics), _)) = self.controld.recv().unwrap() {
             self.last = statistics;
         }

@@ -9,7 +9,7 @@ use embassy_time::{Duration, Instant};
 use lintel_api::{METHODS, Method, MethodId, ParamKind, by_id};
 use lintel_ipc::call::{Call, Caller, Origin, Reply};
 use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
-use lintel_ipc::dnsd::{DnsStatistics, FromDnsd};
+use lintel_ipc::dnsd::FromDnsd;
 use lintel_ipc::init::{InitReply, InitRequest, Start};
 use lintel_ipc::netd::{FromNetd, StepError, ToNetd};
 use lintel_ipc::timed::{ClockSet, FromTimed};
@@ -19,6 +19,7 @@ use lintel_model::board::BoardSpec;
 use lintel_model::clock::ClockReport;
 use lintel_model::facts::DataState;
 use lintel_model::lease::{Binding, BindingState};
+use lintel_model::resolver::DnsCounters;
 use lintel_model::{MacAddr, RoleName};
 use lintel_plan::fake::FakeKernel;
 use lintel_proto::rng::SeededRng;
@@ -154,10 +155,10 @@ impl House {
             }
             10..=12 => self.bind(u),
             13 => {
-                let statistics = DnsStatistics {
+                let statistics = DnsCounters {
                     queries: any(u),
                     dropped: counts(u),
-                    ..DnsStatistics::default()
+                    ..DnsCounters::default()
                 };
                 self.hand(Input::Dnsd(FromDnsd::Statistics(statistics)));
             }

@@ -5,13 +5,14 @@ use std::fmt::Debug;
 use arbitrary::Unstructured;
 use lintel_ipc::call::{Call, Caller, FieldError, Origin, Problem, Reply};
 use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
-use lintel_ipc::dnsd::{DnsStatistics, FromDnsd, ToDnsd};
+use lintel_ipc::dnsd::{FromDnsd, ToDnsd};
 use lintel_ipc::init::{FromInit, InitReply, InitRequest, LogLine, ToInit};
 use lintel_ipc::netd::{FromNetd, HandOver, StepError, ToNetd};
 use lintel_ipc::timed::{FromTimed, ToTimed};
 use lintel_ipc::wand::{FromWand, ToWand};
 use lintel_ipc::webd::{FromWebd, ToWebd};
 use lintel_model::RoleName;
+use lintel_model::resolver::DnsCounters;
 use lintel_plan::diff;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -98,10 +99,10 @@ pub fn message_octets(u: &mut Unstructured<'_>) -> Vec<u8> {
             }
         }
         4 => serde_json::to_vec(&FromDhcpd::Dropped(counts(u))),
-        5 => serde_json::to_vec(&FromDnsd::Statistics(DnsStatistics {
+        5 => serde_json::to_vec(&FromDnsd::Statistics(DnsCounters {
             queries: any(u),
             dropped: counts(u),
-            ..DnsStatistics::default()
+            ..DnsCounters::default()
         })),
         6 => {
             let request = match below(u, 3) {

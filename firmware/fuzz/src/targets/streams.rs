@@ -8,7 +8,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use arbitrary::Unstructured;
 use embassy_time::{Duration, Instant};
-use lintel_ipc::dnsd::{DnsStatistics, FromDnsd, ToDnsd};
+use lintel_ipc::dnsd::{FromDnsd, ToDnsd};
+use lintel_model::resolver::DnsCounters;
 use lintel_proto::ntp::client::{ADDRESSES_MAX, SourceId};
 use lintel_proto::rng::SeededRng;
 use lintel_roles::dnsd::frames::{Frames, INBOUND_BYTES_MAX, ReadEnd};
@@ -70,11 +71,11 @@ pub fn datagram_octets(u: &mut Unstructured<'_>) -> Vec<u8> {
         datagram.extend(super::ipc::message_octets(u));
         return datagram;
     }
-    let statistics = FromDnsd::Statistics(DnsStatistics {
+    let statistics = FromDnsd::Statistics(DnsCounters {
         queries: any(u),
         cache_bytes: any(u),
         dropped: vec![(text(u, b"ab\"", 4), any(u)); below(u, 3)],
-        ..DnsStatistics::default()
+        ..DnsCounters::default()
     });
     datagram.extend(serde_json::to_vec(&statistics).expect("a message can be written"));
     datagram

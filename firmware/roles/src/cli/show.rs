@@ -2,15 +2,16 @@
 
 use lintel_api::MethodId;
 use lintel_api::types::{
-    ConfigApplied, ConfigDiff, ConfigShown, ConfigValid, DnsCounters, DnsRecord, Interface, Lease,
-    LogEntry, LogsFound, NetworkInfo, Page, ReservationInfo, RevisionInfo, SelfTest, Service,
-    Status, SystemInfo, Task, TokenCreated, WanStatus,
+    ConfigApplied, ConfigDiff, ConfigShown, ConfigValid, DnsRecord, Interface, Lease, LogEntry,
+    LogsFound, NetworkInfo, Page, ReservationInfo, RevisionInfo, SelfTest, Service, Status,
+    SystemInfo, Task, TokenCreated, WanStatus,
 };
 use lintel_model::clock::{ClockReport, TimeSource};
 use lintel_model::config::change::Change;
 use lintel_model::facts::{DataState, Notice, Severity};
 use lintel_model::lease::BindingState;
 use lintel_model::preview::{FlowsCut, StepPreview};
+use lintel_model::resolver::DnsCounters;
 use lintel_model::step::Hazard;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

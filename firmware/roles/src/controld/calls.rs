@@ -157,7 +157,7 @@ impl Core {
             MethodId::DnsRecordsAdd => self.record_add(now, waiter, caller, read(params)?),
             MethodId::DnsRecordsDelete => self.record_delete(now, waiter, caller, read(params)?),
             MethodId::DnsRecordsList => at_once(&self.records(&read(params)?)?),
-            MethodId::DnsStatistics => at_once(&self.dns_counters()),
+            MethodId::DnsStatistics => at_once(&self.dns_statistics),
             MethodId::NtpStatus => at_once(&self.clock_report()),
             MethodId::NtpSources => at_once(&self.clock_report().sources),
             MethodId::DnsFlush => {

@@ -18,7 +18,7 @@ use embassy_time::{Duration, Instant};
 use lintel_api::types::{ConfigApplied, Event, Memory};
 use lintel_ipc::call::{Call, Reply};
 use lintel_ipc::dhcpd::{FromDhcpd, ToDhcpd};
-use lintel_ipc::dnsd::{DnsStatistics, FromDnsd, ToDnsd};
+use lintel_ipc::dnsd::{FromDnsd, ToDnsd};
 use lintel_ipc::init::{InitReply, InitRequest, ServiceState, ServiceStatus, Start};
 use lintel_ipc::netd::{FromNetd, ToNetd};
 use lintel_ipc::timed::{FromTimed, ToTimed};
@@ -29,6 +29,7 @@ use lintel_model::facts::{DataState, Facts, Notice, NoticeCode};
 use lintel_model::lease::Binding;
 use lintel_model::observed::ObservedState;
 use lintel_model::reset::Reset;
+use lintel_model::resolver::DnsCounters;
 use lintel_model::services::{DnsSpec, Resolved};
 use lintel_plan::converge::Converge;
 use lintel_proto::rng::Rng;
@@ -274,7 +275,7 @@ pub struct Core {
     pub(super) wan_state: Option<(lintel_model::LinkName, String, String)>,
     pub(super) wan_dropped: Vec<(String, u64)>,
     pub(super) dhcp_dropped: Vec<(String, u64)>,
-    pub(super) dns_statistics: DnsStatistics,
+    pub(super) dns_statistics: DnsCounters,
     pub(super) clock: super::clock::Clock,
     pub(super) dns_sent: Option<DnsSpec>,
     pub(super) dns_due: Option<Instant>,
@@ -397,7 +398,7 @@ impl Core {
             wan_state: None,
             wan_dropped: Vec::new(),
             dhcp_dropped: Vec::new(),
-            dns_statistics: DnsStatistics::default(),
+            dns_statistics: DnsCounters::default(),
             clock: super::clock::Clock::new(kept.drift, now),
             dns_sent: None,
             dns_due: None,
@@ -702,7 +703,7 @@ pub(super) fn bounded_drops(mut dropped: Vec<(String, u64)>) -> Vec<(String, u64
     dropped
 }
 
-fn bounded_statistics(mut statistics: DnsStatistics) -> DnsStatistics {
+fn bounded_statistics(mut statistics: DnsCounters) -> DnsCounters {
     statistics.dropped = bounded_drops(statistics.dropped);
     statistics.upstreams.truncate(DROP_REASONS_MAX);
     statistics

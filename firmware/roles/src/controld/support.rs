@@ -100,7 +100,7 @@ const STATE: [StateFile; 15] = [
     ("dns-records.json", |core, _| {
         value(&core.records(&all()).ok()?)
     }),
-    ("dns-statistics.json", |core, _| value(&core.dns_counters())),
+    ("dns-statistics.json", |core, _| value(&core.dns_statistics)),
     ("ntp.json", |core, _| value(&core.clock_report())),
     ("bus.json", |core, _| value(&core.bus_status())),
     ("events.json", |core, _| {

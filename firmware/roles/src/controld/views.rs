@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use lintel_api::types::{
-    ConfigStatus, DnsCounters, DnsRecord, Interface, KernelStatus, LanStatus, Lease, LeaseCounts,
-    Memory, NetworkInfo, Page, PageParams, PortStatus, Service, Status, SystemInfo, WanStatus,
+    ConfigStatus, DnsRecord, Interface, KernelStatus, LanStatus, Lease, LeaseCounts, Memory,
+    NetworkInfo, Page, PageParams, PortStatus, Service, Status, SystemInfo, WanStatus,
 };
 use lintel_ipc::call::Problem;
 use lintel_ipc::init::ServiceState;
@@ -299,21 +299,6 @@ impl Core {
         let next = (end < all.len()).then(|| end.to_string());
         let items = all.into_iter().skip(from).take(limit).collect();
         Ok(Page { items, next })
-    }
-
-    pub(super) fn dns_counters(&self) -> DnsCounters {
-        let s = &self.dns_statistics;
-        DnsCounters {
-            queries: s.queries,
-            cache_hits: s.cache_hits,
-            local: s.local,
-            forwarded: s.forwarded,
-            failed: s.failed,
-            cache_entries: s.cache_entries,
-            cache_bytes: s.cache_bytes,
-            dropped: s.dropped.clone(),
-            upstreams: s.upstreams.clone(),
-        }
     }
 }
 

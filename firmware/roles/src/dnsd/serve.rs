@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
 use embassy_time::{Duration, Instant};
-use lintel_ipc::dnsd::{DnsStatistics, FromDnsd, ToDnsd};
+use lintel_ipc::dnsd::{FromDnsd, ToDnsd};
 use lintel_ipc::init::ChannelKind;
 use lintel_model::RoleName;
+use lintel_model::resolver::DnsCounters;
 use lintel_proto::dns::{
     Asker, Counters, Event, Forwarder, Input, Output, Reason, SocketSlot, Transport, Verdict,
 };
@@ -414,7 +415,7 @@ impl Server {
         [foreign, self.clients.refused, self.udp_unsent]
     }
 
-    fn statistics(&self) -> DnsStatistics {
+    fn statistics(&self) -> DnsCounters {
         let counters = self.forwarder.counters();
         let (cache_entries, cache_bytes) = self.forwarder.cache_size();
         let own = OWN_DROPS.into_iter().zip(self.own_drops());
@@ -423,7 +424,7 @@ impl Server {
             .map(|reason| (reason.name(), counters.of(reason)));
         let dropped = machine.chain(own).filter(|(_, count)| *count > 0);
         let state = |good| if good { "good" } else { "failing" };
-        DnsStatistics {
+        DnsCounters {
             queries: counters.queries,
             cache_hits: counters.cache_hits,
             local: counters.local,
