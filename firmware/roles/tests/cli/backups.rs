@@ -19,11 +19,11 @@ fn age(house: &House, args: &[&str], answers: &[(&str, &str)]) -> i32 {
 }
 
 fn path(house: &House, name: &str) -> String {
-    house.dir.0.join(name).to_str().unwrap().to_owned()
+    house.dir.path(name).to_str().unwrap().to_owned()
 }
 
 fn read(house: &House, name: &str) -> String {
-    std::fs::read_to_string(house.dir.0.join(name)).unwrap()
+    std::fs::read_to_string(house.dir.path(name)).unwrap()
 }
 
 /// Without what tells the moment.
@@ -69,7 +69,7 @@ pub(super) fn what_age_sealed_is_taken_in_and_restored() {
     let house = House::start();
     house.cli(&["config", "backup", "--reason", "before the fair"]);
     let open = house.cli_with(&["config", "export"], "\n").out;
-    std::fs::write(house.dir.0.join("open"), open.replace("attic", "cellar")).unwrap();
+    std::fs::write(house.dir.path("open"), open.replace("attic", "cellar")).unwrap();
     let twice = [("passphrase", WORDS), ("assphrase", WORDS)];
     let from = path(&house, "open");
     // In letters, and in octets.
@@ -87,7 +87,7 @@ pub(super) fn what_age_sealed_is_taken_in_and_restored() {
         wrong.err
     );
     let half = read(&house, "letters");
-    std::fs::write(house.dir.0.join("half"), &half[..half.len() / 2]).unwrap();
+    std::fs::write(house.dir.path("half"), &half[..half.len() / 2]).unwrap();
     let cut = house.cli(&["config", "import", &path(&house, "half"), "passphrase=five"]);
     assert!(cut.err.contains("damaged or cut off"), "{}", cut.err);
 
