@@ -64,7 +64,7 @@ impl Home {
     pub fn claim(&self, password: &str) {
         let password = json!({ "password": password });
         let setup = self.owner().send("POST", "/api/auth/setup", &password);
-        assert_eq!(setup.status, 200, "{}", setup.body);
+        assert_eq!((setup.status, setup.body.as_str()), (200, "{}"));
     }
 
     /// The router.

@@ -3,10 +3,15 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
+use crate::caller::{JSON, curl};
 use crate::client::Host;
+use crate::home::BASE;
 use crate::isp;
-use crate::namespace::{Namespace, Workdir};
+use crate::namespace::Namespace;
 use crate::router::Router;
+use crate::session::Session;
 use crate::wait::until;
 
 /// The router's configuration.
@@ -50,58 +55,28 @@ pub fn is_online(host: &Host) {
     });
 }
 
-/// A request to the box as a browser would send it: status code and content.
+/// A request to the box as a browser would send it: status code and content, or nothing.
 pub fn http(host: &Host, method: &str, path: &str, json: Option<&str>) -> (u32, String) {
-    let (url, origin) = (
-        format!("http://{BOX}{path}"),
-        format!("Origin: http://{BOX}"),
-    );
-    let mut args = vec![
-        "curl",
-        "-sS",
-        "-m",
-        "10",
-        "-L",
-        "-X",
-        method,
-        "-w",
-        "\n%{http_code}",
-        "-H",
-        &origin,
-    ];
+    let (url, origin) = (format!("{BASE}{path}"), format!("Origin: {BASE}"));
+    let mut args = vec!["-L", "-X", method, "-H", &origin];
     if let Some(json) = json {
-        args.extend(["-H", "Content-Type: application/json", "-d", json]);
+        args.extend(["-H", JSON, "-d", json]);
     }
     args.push(&url);
-    let text = String::from_utf8_lossy(&host.ns.run(args).stdout).into_owned();
-    let (content, code) = text.rsplit_once('\n').unwrap_or(("", "0"));
-    (code.parse().unwrap_or(0), content.to_owned())
+    let answer = curl(host, 10, &args);
+    answer.map_or_else(|_| (0, String::new()), |a| (a.status.into(), a.body))
 }
 
-/// Claims the box and shows its page.
-pub fn claimed_page(host: &Host) -> String {
-    let dir = Workdir::new("jar");
-    let jar = dir.path("cookies");
-    let (jar, origin) = (
-        jar.to_str().expect("UTF-8"),
-        format!("Origin: http://{BOX}"),
-    );
-    let setup = format!("http://{BOX}/api/auth/setup");
-    let password = r#"{"password":"a good pass phrase"}"#;
-    let json = "Content-Type: application/json";
-    let claim = [
-        "curl", "-sSf", "-m", "10", "-c", jar, "-H", &origin, "-H", json, "-d", password,
-    ];
-    host.ns.ok(claim.into_iter().chain([setup.as_str()]));
-    host.ns.ok([
-        "curl",
-        "-sSfL",
-        "-m",
-        "10",
-        "-b",
-        jar,
-        &format!("http://{BOX}/"),
-    ])
+/// The first page for whoever claims the box (`setup`) or logs in (`login`) with this password.
+pub fn page_after(host: &Host, way_in: &str, password: &str) -> String {
+    let session = Session::new();
+    let url = format!("{BASE}/api/auth/{way_in}");
+    let came = session.send(host, "POST", &url, &json!({ "password": password }));
+    assert_eq!(came.status, 200, "{}", came.body);
+    let page = session.curl(host, 10, &["-L", &format!("{BASE}/")]);
+    let page = page.expect("a page comes");
+    assert_eq!(page.status, 200, "{}", page.body);
+    page.body
 }
 
 /// Runs a script of Python over a database and returns what it prints; `d` is the connection.

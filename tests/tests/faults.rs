@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use netns_tests::client::{DhcpClient, Host};
 use netns_tests::isp::{self, DhcpServer, Isp};
 use netns_tests::told::{notice, roles, status, status_when};
-use netns_tests::wires::{BOX, claimed_page, http, is_online, query, wires};
+use netns_tests::wires::{BOX, http, is_online, page_after, query, wires};
 use netns_tests::{Namespace, Proc, Workdir, until, until_some};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -53,7 +53,7 @@ fn a_silent_provider_is_told_and_the_household_is_served() {
     assert!(text.contains("wan0"), "{text}");
     let (code, _) = http(host, "GET", "/health", None);
     assert_eq!(code, 200);
-    let page = claimed_page(host);
+    let page = page_after(host, "setup", "a good pass phrase");
     let word = text.split(',').next().unwrap().split('.').next().unwrap();
     assert!(page.contains(word), "{word:?} is not on the page:\n{page}");
 

@@ -9,13 +9,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use netns_tests::client::DhcpClient;
-use netns_tests::isp::DhcpServer;
-use netns_tests::street::{CONFIG, Street};
-use netns_tests::{Workdir, until};
+use netns_tests::home::{BASE, Home, PATIENCE};
+use netns_tests::until;
 
-const BASE: &str = "http://192.168.1.1";
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Of the whole run.
 const RUN: Duration = Duration::from_secs(300);
 
@@ -45,23 +41,8 @@ fn every_answer_is_one_that_the_document_names() {
             "SKIPPED every_answer_is_one_that_the_document_names: no schemathesis (LINTEL_SCHEMATHESIS)"
         );
     }
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
-    let host = &street.hosts[0];
-    let _client = host.dhcp(DhcpClient::Udhcpc, "fuzzer");
-    host.lease(PATIENCE);
-    let dir = Workdir::new("openapi");
-    let json = "Content-Type: application/json";
-    let setup = host.ns.ok([
-        "curl",
-        "-sS",
-        "-H",
-        json,
-        "--data",
-        r#"{"password":"seven green bottles"}"#,
-        &format!("{BASE}/api/auth/setup"),
-    ]);
-    assert_eq!(setup, "{}");
-    let router = &street.router;
+    let home = Home::claimed(1);
+    let (router, host, dir) = (home.router(), home.host(), &home.dir);
     // The judge tries small numbers: those of other tokens, so that it does not end its own.
     for n in 1..10 {
         router.cli_ok(&["auth", "tokens", "create", &format!("spare {n}"), "read"]);
@@ -97,20 +78,8 @@ fn every_answer_is_one_that_the_document_names() {
     assert!(status.success(), "schemathesis found something");
     // Not one that judged nothing, nor one that was a stranger to the box from some call on.
     assert!(said.contains("passed"), "{said}");
-    let bearer = format!("Authorization: Bearer {token}");
-    let url = format!("{BASE}/api/audit");
-    let counts = [
-        "curl",
-        "-s",
-        "-o",
-        "/dev/null",
-        "-w",
-        "%{http_code}",
-        "-H",
-        &bearer,
-        &url,
-    ];
-    assert_eq!(host.ns.ok(counts), "200", "the token ended on the way");
+    let audit = home.program(token).get("/api/audit").status;
+    assert_eq!(audit, 200, "the token ended on the way");
     until("the box is as it was", PATIENCE, || {
         host.fetch(&format!("{BASE}/health")).is_some()
     });

@@ -11,13 +11,19 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use netns_tests::client::DhcpClient;
+use netns_tests::client::{DhcpClient, Host};
 use netns_tests::told::{notice, status, status_when};
 use netns_tests::until;
-use netns_tests::wires::{CONFIG, Wires, http, wires};
+use netns_tests::wires::{CONFIG, Wires, http, page_after, wires};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
-const PASSWORD: &str = r#"{"password":"a good pass phrase"}"#;
+const PASSWORD: &str = "a good pass phrase";
+
+fn claim(host: &Host) -> (u32, String) {
+    let password = json!({ "password": PASSWORD }).to_string();
+    http(host, "POST", "/api/auth/setup", Some(&password))
+}
 
 fn apply(wires: &Wires, name: &str) {
     let text = format!("[system]\nhostname = \"{name}\"\n\n{CONFIG}");
@@ -55,7 +61,7 @@ fn with_snapshot(wires: &mut Wires) -> String {
     let host = &wires.hosts[0];
     let client = host.dhcp(DhcpClient::Udhcpc, "laptop");
     let lease = host.lease(SOON).address;
-    let (code, said) = http(host, "POST", "/api/auth/setup", Some(PASSWORD));
+    let (code, said) = claim(host);
     assert!(code < 300, "{code} {said}");
     drop(client);
     until("a snapshot is taken", Duration::from_secs(40), || {
@@ -93,10 +99,9 @@ fn a_damaged_database_gives_way_to_its_snapshot_and_everybody_is_told() {
     let host = &wires.hosts[0];
     let _client = host.dhcp(DhcpClient::Udhcpc, "laptop");
     assert_eq!(host.lease(SOON).address, lease, "it is remembered");
-    let (code, said) = http(host, "POST", "/api/auth/setup", Some(PASSWORD));
+    let (code, said) = claim(host);
     assert!((400..500).contains(&code), "it is nobody's: {code} {said}");
-    let jar = wires.router.dir.path("jar");
-    let page = page_after_login(&wires, jar.to_str().unwrap());
+    let page = page_after(host, "login", PASSWORD);
     assert!(page.contains("database could not be used"), "{page}");
 
     let mut aside = files(&wires, "damaged-");
@@ -114,36 +119,6 @@ fn a_damaged_database_gives_way_to_its_snapshot_and_everybody_is_told() {
     let told = status(&wires.router);
     assert_eq!(notice(&told, "data-restored"), None);
     assert_eq!(told["system"]["hostname"], "seen");
-}
-
-fn page_after_login(wires: &Wires, jar: &str) -> String {
-    let host = &wires.hosts[0];
-    let origin = "Origin: http://192.168.1.1";
-    let login = [
-        "curl",
-        "-sSf",
-        "-m",
-        "10",
-        "-c",
-        jar,
-        "-H",
-        origin,
-        "-H",
-        "Content-Type: application/json",
-        "-d",
-        PASSWORD,
-        "http://192.168.1.1/api/auth/login",
-    ];
-    host.ns.ok(login);
-    host.ns.ok([
-        "curl",
-        "-sSfL",
-        "-m",
-        "10",
-        "-b",
-        jar,
-        "http://192.168.1.1/",
-    ])
 }
 
 #[test]
@@ -193,7 +168,7 @@ fn without_a_sound_snapshot_the_box_is_nobodys_and_changes_nothing() {
     println!("{}", notice(&told, "data-failed").expect("it is told"));
     let _client = wires.hosts[0].dhcp(DhcpClient::Udhcpc, "laptop");
     wires.hosts[0].lease(SOON);
-    let setup = http(&wires.hosts[0], "POST", "/api/auth/setup", Some(PASSWORD));
+    let setup = claim(&wires.hosts[0]);
     assert!(setup.0 >= 400, "{setup:?}");
     wires.router.proc = None;
     assert_eq!(files(&wires, ""), before);
