@@ -7,6 +7,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // tests do IO
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed test panics
 
+use std::process::Command;
+
 pub mod capture;
 pub mod machine;
 pub mod memory;
@@ -32,4 +34,16 @@ pub fn step<T>(sentence: &str, work: impl FnOnce() -> T) -> T {
     let _sentence = Sentence(sentence);
     eprintln!("step: {sentence}");
     work()
+}
+
+/// What a program says that must succeed.
+pub fn judge(command: &mut Command) -> String {
+    let output = command.output().expect("the judge is installed");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
 }

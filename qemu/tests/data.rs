@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use appliance_tests::machine::{Boot, READY};
 use appliance_tests::street::HOST_LINK;
-use appliance_tests::{Street, step};
+use appliance_tests::{Street, judge, step};
 use netns_tests::client::DhcpClient;
 use netns_tests::isp::{self, DhcpServer};
 use netns_tests::{Workdir, until};
@@ -21,18 +21,6 @@ use netns_tests::{Workdir, until};
 const BOOT: Duration = Duration::from_secs(120);
 const SOON: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
-
-/// What a program says that must succeed.
-fn judge(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
-}
 
 /// /data as the next boot would find it: copied out of the disk, its journal played back.
 struct Data {

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use appliance_tests::machine::{Boot, READY};
-use appliance_tests::{Street, step};
+use appliance_tests::{Street, judge, step};
 use netns_tests::client::DhcpClient;
 use netns_tests::isp::DhcpServer;
 
@@ -94,16 +94,4 @@ fn data_partition(disk: &Path) -> (u64, u64) {
         line.split_whitespace().next().unwrap().parse().unwrap()
     };
     (sector("First sector: "), sector("Last sector: "))
-}
-
-/// What a program says that must succeed.
-fn judge(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
 }

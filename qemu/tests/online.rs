@@ -83,53 +83,21 @@ fn the_wan_hears_nothing(street: &Street, mut line: Capture) {
         "dev",
         LINE,
     ]);
-    step("nmap finds no open or closed TCP port on the WAN", || {
-        let found = ns.ok([
-            "nmap",
-            "-n",
-            "-Pn",
-            "-sS",
-            "-S",
-            scanner,
-            "-e",
-            LINE,
-            "-p",
-            "1-1024,2222,5060,7547,8080,8443,51820",
-            "--max-retries",
-            "1",
-            "-T5",
-            "-oG",
-            "-",
-            &wan,
-        ]);
+    let finds_nothing = |scan: &str, ports: &str| {
+        let mut nmap = vec!["nmap", "-n", "-Pn", scan, "-S", scanner, "-e", LINE];
+        nmap.extend(["-p", ports, "--max-retries", "1", "-T5", "-oG", "-", &wan]);
+        let found = ns.ok(nmap);
         assert!(
             !found.contains("/open/") && !found.contains("/closed/"),
             "{found}"
         );
+    };
+    step("nmap finds no open or closed TCP port on the WAN", || {
+        finds_nothing("-sS", "1-1024,2222,5060,7547,8080,8443,51820");
     });
     step("nmap gets no answer from a UDP port of the WAN", || {
-        let found = ns.ok([
-            "nmap",
-            "-n",
-            "-Pn",
-            "-sU",
-            "-S",
-            scanner,
-            "-e",
-            LINE,
-            "-p",
-            "53,67,68,69,80,123,161,443,500,546,547,1900,5351,5353,51820",
-            "--max-retries",
-            "1",
-            "-T5",
-            "-oG",
-            "-",
-            &wan,
-        ]);
-        assert!(
-            !found.contains("/open/") && !found.contains("/closed/"),
-            "{found}"
-        );
+        let ports = "53,67,68,69,80,123,161,443,500,546,547,1900,5351,5353,51820";
+        finds_nothing("-sU", ports);
     });
     step("an echo request gets no reply", || {
         let pinged = ns.run([

@@ -73,11 +73,7 @@ fn masters(router: &Router, link: &str) -> Option<String> {
 }
 
 fn finds(provider: &'static str, household: &'static str) {
-    let (isp, router, host) = (
-        Namespace::new("isp"),
-        Namespace::new("router"),
-        Namespace::new("host"),
-    );
+    let (isp, router, host) = places();
     isp.join("cust0", &router, provider);
     router.join(household, &host, "eth0");
     let mut isp = Isp::start(isp, "cust0", DhcpServer::Dnsmasq);
@@ -127,6 +123,15 @@ fn finds(provider: &'static str, household: &'static str) {
     );
 }
 
+/// A provider, a router and a host that nothing joins yet.
+fn places() -> (Namespace, Namespace, Namespace) {
+    (
+        Namespace::new("isp"),
+        Namespace::new("router"),
+        Namespace::new("host"),
+    )
+}
+
 #[test]
 fn the_provider_is_found_on_the_first_port() {
     finds("p0", "p1");
@@ -170,11 +175,7 @@ fn one_port_serves_the_household_and_says_what_to_do() {
 
 #[test]
 fn while_it_searches_the_box_serves_nobody_and_it_finds_a_late_provider() {
-    let (isp, router, host) = (
-        Namespace::new("isp"),
-        Namespace::new("router"),
-        Namespace::new("host"),
-    );
+    let (isp, router, host) = places();
     isp.join("cust0", &router, "p0");
     router.join("p1", &host, "eth0");
     let mut isp = Isp::start(isp, "cust0", DhcpServer::Dnsmasq);
@@ -217,11 +218,7 @@ fn while_it_searches_the_box_serves_nobody_and_it_finds_a_late_provider() {
 
 #[test]
 fn a_named_port_that_is_missing_is_told_and_taken_when_it_comes() {
-    let (isp, router, host) = (
-        Namespace::new("isp"),
-        Namespace::new("router"),
-        Namespace::new("host"),
-    );
+    let (isp, router, host) = places();
     router.join("p0", &host, "eth0");
     let router = Router::start(router, "[wan]\nport = \"wan0\"\n\n[run]\n");
     let told = status_when(&router, "the missing port is told", SEARCH, |status| {
@@ -251,11 +248,7 @@ fn a_named_port_that_is_missing_is_told_and_taken_when_it_comes() {
 
 #[test]
 fn a_provider_with_the_households_network_is_noticed_and_another_proposed() {
-    let (isp, router, host) = (
-        Namespace::new("isp"),
-        Namespace::new("router"),
-        Namespace::new("host"),
-    );
+    let (isp, router, host) = places();
     isp.join("cust0", &router, "wan0");
     router.join("p0", &host, "eth0");
     let dir = Workdir::new("modem");
@@ -330,11 +323,7 @@ fn a_provider_with_the_households_network_is_noticed_and_another_proposed() {
 
 #[test]
 fn a_pulled_cable_is_told_and_forgiven() {
-    let (isp, router, host) = (
-        Namespace::new("isp"),
-        Namespace::new("router"),
-        Namespace::new("host"),
-    );
+    let (isp, router, host) = places();
     isp.join("cust0", &router, "wan0");
     router.join("p0", &host, "eth0");
     let isp = Isp::start(isp, "cust0", DhcpServer::Dnsmasq);
