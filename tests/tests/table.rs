@@ -73,6 +73,7 @@ fn params(id: MethodId) -> Map<String, Value> {
         | MethodId::ServicesStart
         | MethodId::ServicesStop
         | MethodId::LogsServices => json!({ "name": "timed" }),
+        MethodId::NetworkTest => json!({ "kind": "resolve", "target": "lintel.lan" }),
         MethodId::SystemTimeSet => json!({ "time": "2026-11-22T00:30:00Z" }),
         MethodId::SystemDataReset => json!({ "confirm": "no" }),
         MethodId::TasksShow | MethodId::TasksCancel | MethodId::TasksResult => json!({ "id": 7 }),

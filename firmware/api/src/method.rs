@@ -28,6 +28,7 @@ pub enum MethodId {
     ServicesBusEvents,
     NetworkInfo,
     NetworkInterfaces,
+    NetworkTest,
     ConfigShow,
     ConfigApply,
     ConfigPatch,

@@ -21,7 +21,9 @@ pub use logs::{FIND_CHARS_MAX, LEVELS, LogCount, LogFile, LogSearchParams, LogSt
 pub use people::*;
 pub use state::*;
 pub use stats::{CpuStats, DiskStats, MemoryStats, RoleStats, SelfTest, SystemStats, Temperature};
-pub use tasks::{Task, TaskBegun, TaskFile, TaskParams, TaskResult, TaskState};
+pub use tasks::{
+    NetworkTestParams, TESTS, Task, TaskBegun, TaskFile, TaskParams, TaskResult, TaskState,
+};
 
 /// Entries of a list unless the caller says otherwise.
 pub const PAGE_ENTRIES_DEFAULT: u32 = 100;

@@ -90,7 +90,9 @@ fn result(id: MethodId, of: &mut SchemaGenerator) -> Schema {
         MethodId::ServicesStatus => ask::<Vec<Service>>(of),
         MethodId::LogsSearch => ask::<LogsFound>(of),
         MethodId::LogsStatistics => ask::<LogStats>(of),
-        MethodId::LogsExport | MethodId::SupportCollect => ask::<TaskBegun>(of),
+        MethodId::LogsExport | MethodId::SupportCollect | MethodId::NetworkTest => {
+            ask::<TaskBegun>(of)
+        }
         MethodId::LogsRotate => ask::<Done>(of),
         MethodId::TasksList => ask::<Vec<Task>>(of),
         MethodId::TasksShow | MethodId::TasksCancel => ask::<Task>(of),

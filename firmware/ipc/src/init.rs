@@ -113,6 +113,12 @@ pub enum SocketName {
     NtpUdp,
     /// UDP on a random port, the same otherwise, with times of departure too: from here we ask.
     NtpClientUdp,
+    /// Raw ICMP for IPv4 without fragments, that hears answers and errors alone: for tests.
+    ProbeIcmp,
+    /// UDP for IPv4 on a random port: for tests, to ask name servers.
+    ProbeUdp,
+    /// TCP for IPv4, not connected: for tests.
+    ProbeTcp,
     /// TCP 80, listening.
     Http,
     /// TCP 443, listening.

@@ -2,6 +2,7 @@
 
 use lintel_model::LinkName;
 use lintel_model::lease::WanLease;
+use lintel_model::probe::{ProbeNews, ProbeSpec};
 use lintel_model::services::WanSpec;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,18 @@ pub enum ToWand {
         spec: WanSpec,
         /// The lease kept from before, when it may still be good.
         lease: Option<WanLease>,
+    },
+    /// Test the network, and tell of it with [`FromWand::Probe`]; whatever test ran ends.
+    Probe {
+        /// Repeated in what is told.
+        id: u64,
+        /// What.
+        spec: ProbeSpec,
+    },
+    /// End that test without a word.
+    EndProbe {
+        /// Its number.
+        id: u64,
     },
 }
 
@@ -47,4 +60,11 @@ pub enum FromWand {
     },
     /// Frames dropped, by reason, since the session began.
     Dropped(Vec<(String, u64)>),
+    /// How far a test is, or what came of it.
+    Probe {
+        /// Its number.
+        id: u64,
+        /// It.
+        news: Box<ProbeNews>,
+    },
 }

@@ -6,6 +6,7 @@
 //! * [`facts`]: what the world told us (links, lease, disk, detected ports).
 //! * [`desired`]: what the kernel shall hold; [`services`]: what each role shall serve.
 //! * [`observed`]: what the kernel holds, normalised to the words of [`desired`].
+//! * [`probe`]: tests of the network, and what comes of them.
 //! * [`step`]: one change that leads from observed to desired.
 //! * [`nft`]: the ruleset as data, one level above the netlink attributes.
 //!
@@ -24,6 +25,7 @@ pub mod names;
 pub mod nft;
 pub mod observed;
 pub mod preview;
+pub mod probe;
 pub mod reset;
 pub mod resolver;
 pub mod role;

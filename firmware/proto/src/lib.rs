@@ -9,4 +9,5 @@ pub mod dhcp_client;
 pub mod dhcp_server;
 pub mod dns;
 pub mod ntp;
+pub mod probe;
 pub mod rng;

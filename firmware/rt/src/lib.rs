@@ -28,6 +28,7 @@ pub mod role;
 pub mod sandbox;
 pub mod sockets;
 pub mod spawn;
+pub mod stream;
 pub mod table;
 pub mod terminal;
 pub mod wall;

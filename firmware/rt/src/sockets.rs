@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use lintel_ipc::init::SocketName;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, setsockopt, socket,
+    sockopt,
 };
 
 use crate::datagrams::{self, Stamps};
@@ -62,6 +63,13 @@ pub fn open(name: SocketName, addresses: &Addresses) -> Result<OwnedFd, SocketEr
             source,
         });
     }
+    if let Some(opened) = probe(name) {
+        return opened.map_err(|source| SocketError {
+            name,
+            place: "a test's own port".to_owned(),
+            source,
+        });
+    }
     let port = match name {
         SocketName::DnsUdp | SocketName::DnsTcp => addresses.dns_port,
         SocketName::DhcpUdp => addresses.dhcp_port,
@@ -69,7 +77,11 @@ pub fn open(name: SocketName, addresses: &Addresses) -> Result<OwnedFd, SocketEr
         SocketName::NtpUdp => addresses.ntp_port,
         // The kernel chooses (RFC 9109).
         SocketName::NtpClientUdp => 0,
-        SocketName::Https | SocketName::Control => addresses.https_port,
+        SocketName::Https
+        | SocketName::Control
+        | SocketName::ProbeIcmp
+        | SocketName::ProbeUdp
+        | SocketName::ProbeTcp => addresses.https_port,
     };
     let opened = match name {
         SocketName::DhcpUdp => dhcp(addresses.address, port),
@@ -88,6 +100,54 @@ pub fn open(name: SocketName, addresses: &Addresses) -> Result<OwnedFd, SocketEr
         place: SocketAddr::new(addresses.address, port).to_string(),
         source,
     })
+}
+
+/// ICMP's types that a test hears (RFC 792): answers, that there is no way, that it was too long.
+const HEARD_TYPES: [u32; 3] = [0, 3, 11];
+/// Filters of raw sockets (linux/icmp.h): a bit for each type that is not heard.
+const ICMP_FILTER: libc::c_int = 1;
+
+/// A socket of the tests of the network; `None` for all others.
+fn probe(name: SocketName) -> Option<io::Result<OwnedFd>> {
+    let (kind, protocol) = match name {
+        SocketName::ProbeIcmp => (SockType::Raw, Some(SockProtocol::Icmp)),
+        SocketName::ProbeUdp => (SockType::Datagram, None),
+        SocketName::ProbeTcp => (SockType::Stream, None),
+        _ => return None,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let open = || -> io::Result<OwnedFd> {
+        let fd = socket(AddressFamily::Inet, kind, flags, protocol)?;
+        if kind == SockType::Raw {
+            let deaf = HEARD_TYPES
+                .iter()
+                .fold(u32::MAX, |mask, heard| mask & !(1 << heard));
+            set_word(&fd, libc::SOL_RAW, ICMP_FILTER, deaf)?;
+            // Never fragmented, and whatever lengths the kernel has heard of do not count: they
+            // are what is looked for.
+            let probe = libc::IP_PMTUDISC_PROBE as u32;
+            set_word(&fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe)?;
+        }
+        Ok(fd)
+    };
+    Some(open())
+}
+
+fn set_word(fd: &OwnedFd, level: i32, name: i32, value: u32) -> io::Result<()> {
+    // SAFETY: the pointer is to a live word, whose length is told.
+    let done = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// One IPv6 socket that takes IPv4 too; an IPv4 one where the kernel has no IPv6, or for a

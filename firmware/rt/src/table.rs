@@ -103,6 +103,8 @@ pub enum CallSet {
     Threads,
     /// accept(2) on inherited listeners.
     Accept,
+    /// connect(2) on inherited sockets.
+    Connect,
     /// IPv4 and IPv6 sockets over UDP and TCP, bind and connect.
     InetSockets,
     /// Disciplining the clock, adjtimex(2): what may be changed is CAP_SYS_TIME's to say.
@@ -193,11 +195,16 @@ pub const ROLES: [RolePolicy; 7] = [
         role: RoleName::Wand,
         uid: 903,
         capabilities: &[],
-        sockets: &[],
+        sockets: &[
+            SocketName::ProbeIcmp,
+            SocketName::ProbeUdp,
+            SocketName::ProbeTcp,
+        ],
         limits: SMALL,
         nice: 0,
         paths: &[],
-        calls: &[],
+        // A test of the network asks whether a port takes connections.
+        calls: &[CallSet::Connect],
         escapes_allowed: &[],
     },
     RolePolicy {

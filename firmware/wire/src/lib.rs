@@ -6,6 +6,7 @@ pub mod ct;
 pub mod dhcpv4;
 pub mod dns;
 pub mod frame;
+pub mod icmp;
 pub mod nft;
 pub mod nl;
 pub mod ntp;

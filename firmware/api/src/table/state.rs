@@ -2,7 +2,8 @@
 
 use super::{CAN_STOP, CURSOR, LIMIT, REASON, param};
 use crate::method::{Access, Method, MethodId, Param, ParamKind, Place, Verb};
-use crate::types::{LEVELS, LOG_LINES_MAX, TOPICS};
+use crate::types::{LEVELS, LOG_LINES_MAX, TESTS, TOPICS};
+use lintel_model::probe::{HOPS_MAX, PING_DATA_BYTES_MAX, PING_PACKETS_MAX};
 
 /// Roles that can be restarted.
 const ROLES: [&str; 7] = ["netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd"];
@@ -46,7 +47,7 @@ const HALTED: Param = param(
 
 const TASK: Param = param("id", ParamKind::Number, Place::Path, true, "its number");
 
-pub(super) const ROWS: [Method; 30] = [
+pub(super) const ROWS: [Method; 31] = [
     Method {
         id: MethodId::Health,
         name: "health",
@@ -305,6 +306,76 @@ pub(super) const ROWS: [Method; 30] = [
         path: "/api/network/interfaces",
         params: &[],
         refuses: &[],
+    },
+    Method {
+        id: MethodId::NetworkTest,
+        name: "network.test",
+        aliases: &[],
+        summary: "Test the network from the box: ping, traceroute, resolve, port or path-mtu",
+        access: Access::Login,
+        changes: true,
+        verb: Verb::Post,
+        path: "/api/network/test",
+        params: &[
+            param(
+                "kind",
+                ParamKind::OneOf(&TESTS),
+                Place::Body,
+                true,
+                "ping, traceroute, resolve (a name), port (TCP) or path-mtu",
+            ),
+            param(
+                "target",
+                ParamKind::Text,
+                Place::Body,
+                true,
+                "a name or an IPv4 address",
+            ),
+            param(
+                "count",
+                ParamKind::Count(PING_PACKETS_MAX),
+                Place::Body,
+                false,
+                "packets of a ping (default 4)",
+            ),
+            param(
+                "size",
+                ParamKind::Count(PING_DATA_BYTES_MAX),
+                Place::Body,
+                false,
+                "octets of data in each packet of a ping (default 56)",
+            ),
+            param(
+                "hops",
+                ParamKind::Count(HOPS_MAX),
+                Place::Body,
+                false,
+                "most routers of a traceroute (default 30)",
+            ),
+            param(
+                "port",
+                ParamKind::Count(65_535),
+                Place::Body,
+                false,
+                "the TCP port to be tested",
+            ),
+            param(
+                "type",
+                ParamKind::Text,
+                Place::Body,
+                false,
+                "what to resolve: A, AAAA, MX, TXT, PTR ... (default A)",
+            ),
+            param(
+                "server",
+                ParamKind::Ipv4,
+                Place::Body,
+                false,
+                "the name server to ask (default: the box's own)",
+            ),
+            REASON,
+        ],
+        refuses: &[409],
     },
     Method {
         id: MethodId::LogsServices,

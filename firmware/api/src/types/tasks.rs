@@ -1,5 +1,8 @@
 //! Long work: begun by one call, looked at and ended by others.
 
+use std::net::Ipv4Addr;
+
+use lintel_model::probe::ProbeReport;
 use serde::{Deserialize, Serialize};
 
 /// Answer of a method whose work goes on.
@@ -31,6 +34,9 @@ pub struct Task {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_unix_s: Option<u64>,
+    /// What came of a test of the network, so far or in the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ProbeReport>,
     /// What it made: `tasks.result` has it, for ten minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<TaskFile>,
@@ -90,4 +96,39 @@ pub struct TaskResult {
     pub file_name: String,
     /// The file (RFC 4648 section 4).
     pub content_base64: String,
+}
+
+/// Kinds of tests of the network.
+pub const TESTS: [&str; 5] = ["ping", "traceroute", "resolve", "port", "path-mtu"];
+
+/// `network.test`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NetworkTestParams {
+    /// One of [`TESTS`].
+    pub kind: String,
+    /// A name or an IPv4 address.
+    pub target: String,
+    /// Packets of a ping.
+    #[serde(default)]
+    pub count: Option<u32>,
+    /// Octets of data in each.
+    #[serde(default)]
+    pub size: Option<u32>,
+    /// Most routers of a traceroute.
+    #[serde(default)]
+    pub hops: Option<u32>,
+    /// TCP port.
+    #[serde(default)]
+    pub port: Option<u32>,
+    /// What to resolve.
+    #[serde(default, rename = "type")]
+    pub record_type: Option<String>,
+    /// The name server to ask.
+    #[serde(default)]
+    pub server: Option<Ipv4Addr>,
+    /// For the audit trail.
+    #[serde(default)]
+    pub reason: Option<String>,
 }

@@ -12,6 +12,7 @@ mod complete;
 mod help;
 mod http;
 mod monitor;
+mod network;
 mod people;
 mod setup;
 mod shell;
@@ -125,6 +126,9 @@ fn call(mut invocation: Invocation) -> Result<(), ExitCode> {
         Ok(value) if invocation.json => say(&pretty(&value)),
         Ok(value) if tasks::makes_file(invocation.method.id) => {
             return tasks::fetch(&mut client, &invocation, &value);
+        }
+        Ok(value) if invocation.method.id == MethodId::NetworkTest => {
+            return tasks::test(&mut client, &invocation, &value);
         }
         Ok(value) => say(&show::text(
             invocation.method.id,

@@ -44,7 +44,10 @@ fn shaped(id: MethodId, value: &Value, params: &Value) -> Option<String> {
         MethodId::TasksList => upkeep::tasks(&typed::<Vec<Task>>(value)?),
         MethodId::TasksShow | MethodId::TasksCancel => upkeep::tasks(&[typed(value)?]),
         // They lead to files.
-        MethodId::LogsExport | MethodId::SupportCollect | MethodId::TasksResult => return None,
+        MethodId::LogsExport
+        | MethodId::SupportCollect
+        | MethodId::TasksResult
+        | MethodId::NetworkTest => return None,
         MethodId::ServicesBusStatus => upkeep::bus(&typed(value)?),
         MethodId::ServicesBusEvents => upkeep::events(&typed(value)?),
         MethodId::NetworkInfo => {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use data_encoding::BASE64;
 use lintel_api::MethodId;
 use lintel_api::types::{Task, TaskBegun, TaskResult, TaskState};
+use lintel_model::probe::ProbeReport;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::args::Invocation;
 use super::client::Client;
+use super::network;
 use super::text::{clean, io_words};
 use super::upkeep::per_cent;
 use super::{Failure, complain, failed, mutter, say};
@@ -55,6 +57,28 @@ pub(super) fn fetch(
             let file: Value = ask(client, MethodId::TasksResult, begun.task).map_err(fail)?;
             write(invocation, &task, &file)
         }
+        state => {
+            complain(&format!("{}: {}", state.as_str(), clean(&task.text)));
+            Err(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Waits for the test of the network that a call began, and tells what came of it.
+pub(super) fn test(
+    client: &mut Client,
+    invocation: &Invocation,
+    answer: &Value,
+) -> Result<(), ExitCode> {
+    let begun: TaskBegun = read(answer)?;
+    let task = wait(client, begun.task).map_err(|failure| failed(invocation, &failure))?;
+    if let Some(report) = &task.report {
+        say(&network::report(report));
+    }
+    let good = task.report.as_ref().is_some_and(ProbeReport::is_good);
+    match task.state {
+        TaskState::Done if good => Ok(()),
+        TaskState::Done => Err(ExitCode::FAILURE),
         state => {
             complain(&format!("{}: {}", state.as_str(), clean(&task.text)));
             Err(ExitCode::FAILURE)

@@ -124,6 +124,7 @@ impl Core {
             MethodId::ServicesBusEvents => at_once(&self.bus_events(read(params)?)?),
             MethodId::NetworkInfo => at_once(&self.network_info()),
             MethodId::NetworkInterfaces => at_once(&self.interfaces()),
+            MethodId::NetworkTest => self.network_test(now, &read(params)?),
             MethodId::ConfigShow => at_once(&self.config_show(read(params)?)?),
             MethodId::ConfigValidate => at_once(&self.config_validate(read(params)?)?),
             MethodId::ConfigApply | MethodId::ConfigCommit => {

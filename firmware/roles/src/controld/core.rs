@@ -291,6 +291,8 @@ pub struct Core {
     pub(super) own_notices: BTreeMap<NoticeCode, Notice>,
     pub(super) bus: super::bus::Bus,
     pub(super) tasks: super::tasks::Tasks,
+    /// How many tests of the network were begun.
+    pub(super) network_tests: u64,
     pub(super) time_at: Instant,
     pub(super) note_at: Instant,
     /// When to look whether something changed since the newest backup.
@@ -413,6 +415,7 @@ impl Core {
             own_notices,
             bus: super::bus::Bus::default(),
             tasks: super::tasks::Tasks::default(),
+            network_tests: 0,
             time_at: now.mono,
             note_at: now.mono,
             backup_at: now.mono + super::backups::BACKUP_AFTER,

@@ -407,6 +407,7 @@ impl Core {
             }
             FromWand::ServerSeen { link } => self.server_seen(now, &link),
             FromWand::Dropped(dropped) => self.wan_dropped = bounded_drops(dropped),
+            FromWand::Probe { id, news } => self.probe_told(now, Some(id), Some(news)),
         }
     }
 

@@ -121,7 +121,7 @@ impl LogExport {
             (_, Heard::Init(InitReply::Failed(why))) => {
                 Step::Failed(format!("The supervisor did not answer: {why}."))
             }
-            (_, Heard::Nothing | Heard::Init(_) | Heard::Figures(_)) => {
+            (_, Heard::Nothing | Heard::Init(_) | Heard::Figures(_) | Heard::Probe(_)) => {
                 Step::Failed("The supervisor answered another question.".to_owned())
             }
         }

@@ -30,6 +30,7 @@ mod log_export;
 mod look;
 mod machine;
 mod metrics;
+mod network_tests;
 mod once;
 mod pace;
 mod people_calls;

@@ -84,6 +84,7 @@ impl Core {
             }
             RoleName::Webd => self.streams(0),
             RoleName::Timed => self.clock_lost(now),
+            RoleName::Wand => self.probe_told(now, None, None),
             _ => {}
         }
     }

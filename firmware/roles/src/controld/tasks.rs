@@ -19,11 +19,14 @@ use embassy_time::{Duration, Instant};
 use lintel_api::types::{Event, Task, TaskBegun, TaskFile, TaskParams, TaskResult, TaskState};
 use lintel_ipc::call::Problem;
 use lintel_ipc::init::{InitReply, InitRequest};
+use lintel_ipc::wand::ToWand;
+use lintel_model::probe::{ProbeNews, ProbeReport};
 
 use super::calls::problem;
 use super::core::{Core, InitUse, Now, Output};
 use super::log_export::LogExport;
 use super::machine::Figures;
+use super::network_tests::NetworkTest;
 use super::stats::Measure;
 use super::support::Support;
 
@@ -49,6 +52,7 @@ const TASK_TIME_MAX: Duration = Duration::from_secs(120);
 pub(super) enum Work {
     Export(Box<LogExport>),
     Support(Box<Support>),
+    Network(Box<NetworkTest>),
 }
 
 /// What a step hears of what the last one asked for.
@@ -57,6 +61,8 @@ pub(super) enum Heard {
     Nothing,
     Init(InitReply),
     Figures(Figures),
+    /// `None`: wand is gone.
+    Probe(Option<Box<ProbeNews>>),
 }
 
 /// What a step came to.
@@ -68,6 +74,10 @@ pub(super) enum Step {
     Ask(InitRequest),
     /// The machine is measured; the next step hears the figures.
     Measure,
+    /// Somebody will tell more; the next step hears it.
+    Wait,
+    /// It ends well, and this came of it.
+    Told(String),
     /// It ends well, with a file.
     Done { file_name: String, content: Vec<u8> },
     /// It ends, and this is why.
@@ -110,6 +120,14 @@ impl Tasks {
         self.list.iter_mut().find(|entry| entry.task.id == id)
     }
 
+    /// The test of the network at work: the task's number, and wand's.
+    pub(super) fn network_test(&self) -> Option<(u64, u64)> {
+        self.list.iter().find_map(|entry| match &entry.work {
+            Some(Work::Network(test)) => Some((entry.task.id, test.id)),
+            _ => None,
+        })
+    }
+
     fn running(&self) -> usize {
         let running = |entry: &&Entry| entry.task.state == TaskState::Running;
         self.list.iter().filter(running).count()
@@ -149,6 +167,7 @@ impl Work {
         match self {
             Self::Export(export) => export.step(heard),
             Self::Support(support) => support.step(core, now, heard),
+            Self::Network(test) => test.step(core, heard),
         }
     }
 
@@ -156,6 +175,14 @@ impl Work {
         match self {
             Self::Export(export) => export.progress(),
             Self::Support(support) => support.progress(),
+            Self::Network(test) => test.progress(),
+        }
+    }
+
+    fn report(&self) -> Option<ProbeReport> {
+        match self {
+            Self::Network(test) => test.report.clone(),
+            Self::Export(_) | Self::Support(_) => None,
         }
     }
 }
@@ -188,6 +215,7 @@ impl Core {
                 text,
                 begun_unix_s: now.unix_s,
                 ended_unix_s: None,
+                report: None,
                 result: None,
             },
             work: Some(work),
@@ -251,10 +279,15 @@ impl Core {
         entry.task.total = total.max(done);
         entry.task.done = done;
         entry.task.text = text;
+        entry.task.report = work.report();
         entry.due = None;
         match step {
             Step::More => entry.due = Some(now.mono + STEP_PAUSE),
-            Step::Ask(_) | Step::Measure => {}
+            Step::Ask(_) | Step::Measure | Step::Wait => {}
+            Step::Told(text) => {
+                entry.task.done = entry.task.total;
+                return self.end_task(now, id, TaskState::Done, text);
+            }
             Step::Failed(why) => return self.end_task(now, id, TaskState::Failed, why),
             Step::Done { file_name, content } => {
                 entry.task.done = entry.task.total;
@@ -280,11 +313,14 @@ impl Core {
         entry.task.state = state;
         entry.task.text = text;
         entry.task.ended_unix_s = Some(now.unix_s);
-        entry.work = None;
+        let work = entry.work.take();
         entry.due = None;
         entry.until = now.mono + FILE_KEPT;
         log::info!("task {id}, {}: {}", entry.task.method, state.as_str());
         self.tasks.bound_files();
+        if let Some(Work::Network(test)) = work {
+            self.say(Output::Wand(ToWand::EndProbe { id: test.id }));
+        }
         self.tell_task(now, id);
     }
 

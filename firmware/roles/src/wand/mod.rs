@@ -1,4 +1,4 @@
-//! wand: the protocols of the WAN. Moves frames between packet sockets and
+//! wand: the protocols of the WAN, and tests of the network. Moves frames between packet sockets and
 //! [`lintel_proto::dhcp_client`], one machine per link.
 //!
 //! ```text
@@ -7,6 +7,7 @@
 //!  controld ──session: Spec, lease ────┘            └─▶ controld: Lease, Lost, State, ServerSeen
 //! ```
 //!
+//! - Tests that somebody asked for run over sockets of init's: see [`probes`].
 //! - The packet sockets come from netd when their links exist, with a locked filter. A client
 //!   begins when its link has both a carrier and a socket.
 //! - The lease kept over a reboot comes from controld with the first message of a session.
@@ -15,16 +16,24 @@
 
 pub mod convert;
 mod port;
+mod probes;
 mod serve;
 
+use lintel_ipc::init::SocketName;
 use lintel_proto::rng::Rng;
 use lintel_rt::role::{RoleContext, RoleError};
+use probes::Sockets;
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// The role, from its start to its end.
-pub fn main(ctx: RoleContext) -> Result<(), RoleError> {
+pub fn main(mut ctx: RoleContext) -> Result<(), RoleError> {
+    let sockets = Sockets {
+        icmp: ctx.take_socket(SocketName::ProbeIcmp),
+        udp: ctx.take_socket(SocketName::ProbeUdp),
+        tcp: ctx.take_socket(SocketName::ProbeTcp),
+    };
     lintel_rt::sandbox::enter(&ctx)?;
-    serve::Shell::new(ctx).run()
+    serve::Shell::new(ctx, sockets).run()
 }
 
 /// The kernel's generator.

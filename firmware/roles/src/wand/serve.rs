@@ -24,6 +24,7 @@ use ring::rand::SystemRandom;
 use super::KernelRng;
 use super::convert::{Clocks, ends_in, from_disk, to_disk};
 use super::port::Port;
+use super::probes::{self, Probes, Sockets};
 
 const SESSION: Token = 0;
 const HAND_OVER: Token = 1;
@@ -47,6 +48,7 @@ pub(super) struct Shell {
     session: Option<Session>,
     hand_over: Option<Channel<(), HandOver>>,
     ports: BTreeMap<LinkName, Port>,
+    probes: Probes,
     /// Sockets of links that no message named yet, by kernel index.
     waiting: BTreeMap<u32, (SocketSpec, OwnedFd)>,
     reported: Drops,
@@ -55,7 +57,7 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(ctx: RoleContext) -> Self {
+    pub(super) fn new(ctx: RoleContext, sockets: Sockets) -> Self {
         Self {
             report_at: ctx.clock.now(),
             ctx,
@@ -63,6 +65,7 @@ impl Shell {
             session: None,
             hand_over: None,
             ports: BTreeMap::new(),
+            probes: Probes::new(sockets),
             waiting: BTreeMap::new(),
             reported: Drops::default(),
             deadline: None,
@@ -89,6 +92,9 @@ impl Shell {
                     }
                     SESSION => self.on_session(),
                     HAND_OVER => self.on_hand_over()?,
+                    probes::ICMP => self.probes.on_icmp(self.ctx.clock.now()),
+                    probes::UDP => self.probes.on_udp(self.ctx.clock.now()),
+                    probes::TCP => self.probes.on_tcp(self.ctx.clock.now()),
                     token => self.on_frames(token),
                 }
             }
@@ -97,6 +103,7 @@ impl Shell {
                 port.client.handle_timeout(now, &mut self.rng);
             }
             self.drain();
+            self.probe();
             self.report(now);
             self.wake_to_report();
             self.watch_session();
@@ -133,10 +140,22 @@ impl Shell {
             let message = session.flush().and_then(|()| session.recv());
             match message {
                 Ok(Some((ToWand::Spec { spec, lease }, _))) => self.on_spec(spec, lease),
+                Ok(Some((ToWand::Probe { id, spec }, _))) => {
+                    let now = self.ctx.clock.now();
+                    let poller = &self.ctx.poller;
+                    self.probes.begin(now, poller, id, spec, &mut self.rng);
+                }
+                Ok(Some((ToWand::EndProbe { id }, _))) => {
+                    if self.probes.is_running(id) {
+                        self.probes.end(&self.ctx.poller);
+                    }
+                }
                 Ok(None) => return,
                 Err(error) => {
                     log::warn!("the session with controld ended: {error}");
                     self.session = None;
+                    // Nobody waits for it any more.
+                    self.probes.end(&self.ctx.poller);
                 }
             }
         }
@@ -314,6 +333,17 @@ impl Shell {
             }
         }
         self.deadline = deadline;
+    }
+
+    /// Goes on with a test, and tells of it.
+    fn probe(&mut self) {
+        let now = self.ctx.clock.now();
+        let poller = &self.ctx.poller;
+        let (told, next) = self.probes.drive(now, poller, &mut self.rng);
+        self.deadline = [self.deadline, next].into_iter().flatten().min();
+        if let Some(told) = told {
+            self.tell(&told);
+        }
     }
 
     fn on_event(&mut self, name: &LinkName, event: Event) {

@@ -21,6 +21,7 @@ pub(super) fn rules(sets: &[CallSet], own_pid: u32) -> Vec<Rule> {
             CallSet::FileChanges => allow(&mut rules, FILE_CHANGES),
             CallSet::Threads => threads(&mut rules),
             CallSet::Accept => allow(&mut rules, ACCEPT),
+            CallSet::Connect => allow(&mut rules, &[libc::SYS_connect]),
             CallSet::InetSockets => {
                 allow(&mut rules, CONNECT);
                 rules.push(sockets(&[libc::AF_INET, libc::AF_INET6]));

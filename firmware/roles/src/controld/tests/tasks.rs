@@ -4,6 +4,10 @@ use std::io::Read;
 
 use data_encoding::BASE64;
 use lintel_ipc::init::{LogFileStatus, LogLine, LogStatistics, ServiceStatus};
+use lintel_ipc::wand::FromWand;
+use lintel_model::probe::{
+    Hop, PortReport, ProbeKind, ProbeNews, ProbeReport, ProbeSpec, ProbeState, TraceReport,
+};
 use serde_json::json;
 
 use super::*;
@@ -359,4 +363,100 @@ fn a_bundle_holds_what_helps_and_no_secret() {
         assert!(!all.contains(secret), "{secret}");
     }
     assert!(all.contains("oops (removed)"));
+}
+
+/// A test of the network begins; what wand is asked for.
+fn probe(bench: &mut Bench, params: Value) -> (u64, u64, ProbeSpec) {
+    bench.wan.clear();
+    let begun = bench.local("network.test", params).unwrap();
+    bench.pass_ms(10);
+    match bench.wan.last() {
+        Some(ToWand::Probe { id, spec }) => (begun["task"].as_u64().unwrap(), *id, spec.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn news(state: ProbeState, report: Option<ProbeReport>) -> Box<ProbeNews> {
+    Box::new(ProbeNews {
+        done: 1,
+        total: 2,
+        text: "It is\u{7} tested.".to_owned(),
+        report,
+        state,
+    })
+}
+
+fn port(state: &str) -> ProbeReport {
+    ProbeReport::Port(PortReport {
+        address: [192, 0, 2, 1].into(),
+        port: 80,
+        state: state.to_owned(),
+        took_us: 7,
+    })
+}
+
+#[test]
+fn a_test_of_the_network_is_wands_and_its_report_is_the_tasks() {
+    let mut bench = Bench::settled();
+    let params = json!({ "kind": "port", "target": "printer", "port": 80 });
+    let (task, id, spec) = probe(&mut bench, params.clone());
+    assert_eq!(spec.target, "printer.lan", "the household's own name");
+    assert_eq!(spec.kind, ProbeKind::Port { port: 80 });
+    assert_eq!(spec.resolver, "127.0.0.1:53".parse().unwrap());
+    let second = bench.local("network.test", params.clone()).unwrap_err();
+    assert_eq!((second.status, second.kind.as_str()), (409, "test-running"));
+    let wand = |id, news| Input::Wand(FromWand::Probe { id, news });
+    bench.input(wand(id + 1, news(ProbeState::Done, Some(port("open")))));
+    bench.input(wand(id, news(ProbeState::Running, None)));
+    let shown = bench.local("tasks.show", json!({ "id": task })).unwrap();
+    assert_eq!(
+        (&shown["state"], &shown["text"]),
+        (&json!("running"), &json!("It is tested."))
+    );
+    bench.input(wand(id, news(ProbeState::Done, Some(port("open\n")))));
+    let shown = bench.local("tasks.show", json!({ "id": task })).unwrap();
+    assert_eq!(
+        (&shown["state"], &shown["report"]["state"]),
+        (&json!("done"), &json!("open"))
+    );
+
+    // It ends with wand, and when somebody ends it wand is told.
+    let (task, ..) = probe(&mut bench, params.clone());
+    bench.input(Input::SessionEnded(RoleName::Wand));
+    let shown = bench.local("tasks.show", json!({ "id": task })).unwrap();
+    assert_eq!(shown["state"], "failed");
+    let away = bench.local("network.test", params.clone()).unwrap_err();
+    assert_eq!(away.kind, "role-away");
+    bench.input(Input::Session(RoleName::Wand));
+    let (task, id, _) = probe(&mut bench, params);
+    bench.local("tasks.cancel", json!({ "id": task })).unwrap();
+    assert!(matches!(bench.wan.last(), Some(ToWand::EndProbe { id: ended }) if *ended == id));
+    bench.input(wand(id, news(ProbeState::Done, Some(port("open")))));
+    let shown = bench.local("tasks.show", json!({ "id": task })).unwrap();
+    assert_eq!(shown["state"], "cancelled");
+}
+
+#[test]
+fn wand_is_believed_no_more_than_a_test_can_tell() {
+    let mut bench = Bench::settled();
+    let (task, id, _) = probe(
+        &mut bench,
+        json!({ "kind": "traceroute", "target": "192.0.2.1" }),
+    );
+    let hop = Hop {
+        ttl: 1,
+        address: None,
+        rtt_us: vec![1; 1_000],
+        error: Some("e".repeat(10_000)),
+    };
+    let report = ProbeReport::Traceroute(TraceReport {
+        address: [192, 0, 2, 1].into(),
+        reached: true,
+        hops: vec![hop; 1_000],
+    });
+    let told = news(ProbeState::Done, Some(report));
+    bench.input(Input::Wand(FromWand::Probe { id, news: told }));
+    let shown = bench.local("tasks.show", json!({ "id": task })).unwrap();
+    assert!(shown.to_string().len() < 30_000);
+    assert_eq!(shown["state"], "done");
 }
