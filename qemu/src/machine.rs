@@ -22,6 +22,9 @@ pub const READY: &str = "lintel: ready";
 /// The log of the guest's writes, below the work directory.
 pub const WRITE_LOG: &str = "writes.log";
 
+/// How long a key is down that is typed.
+const KEY_MS: u32 = 20;
+
 /// QEMU's monitor, below the work directory.
 const MONITOR: &str = "monitor";
 
@@ -162,7 +165,10 @@ impl Machine {
             command.args(["-device", device]);
         } else if let Some(disk) = disk {
             let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
-            command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
+            // Where the disk starts nothing, UEFI would try the network for minutes.
+            let first = if boot.uefi { ",bootindex=0" } else { "" };
+            let device = format!("virtio-blk-pci,drive=disk{first}");
+            command.args(["-drive", &drive, "-device", &device]);
         }
         if boot.uefi {
             let vars = dir.path("vars.fd");
@@ -172,6 +178,8 @@ impl Machine {
             let code = "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd";
             let vars = format!("if=pflash,format=raw,file={}", vars.display());
             command.args(["-drive", code, "-drive", &vars]);
+            // A PC has a screen, without which it has no prompt beside the serial line's.
+            command.args(["-device", "VGA"]);
         } else {
             // Without KVM a busy host is late with the ticks by which the kernel tests its timer,
             // and it gives up («IO-APIC + timer doesn't work»).
@@ -205,16 +213,29 @@ impl Machine {
 
     /// Holds a key of the machine's keyboard for so long; returns at once.
     pub fn hold_key(&self, key: &str, ms: u32) {
+        self.hold_keys(std::iter::once(key), ms);
+    }
+
+    /// Types a line at the machine's keyboard: small letters, digits, blanks, `-` and `=`.
+    pub fn type_keys(&self, line: &str) {
+        let key = |at: usize| match line.get(at..=at).expect("ASCII") {
+            " " => "spc",
+            "-" => "minus",
+            "=" => "equal",
+            key => key,
+        };
+        let keys = (0..line.len()).map(key).chain(["ret"]);
+        self.hold_keys(keys, KEY_MS);
+    }
+
+    /// One key after the other; QEMU keeps each until those before it are up again.
+    fn hold_keys<'k>(&self, keys: impl Iterator<Item = &'k str>, ms: u32) {
         let mut monitor = UnixStream::connect(&self.monitor).expect("QEMU's monitor");
-        writeln!(monitor, "sendkey {key} {ms}").expect("QEMU reads its monitor");
-        // It answers with its prompt when it has read the line.
-        let mut said = Vec::new();
-        let wanted = format!("sendkey {key} {ms}");
-        let mut part = [0; 512];
-        while !String::from_utf8_lossy(&said).contains("\n(qemu)") {
-            let length = monitor.read(&mut part).expect("QEMU's monitor");
-            assert!(length > 0, "the monitor ended before it took {wanted}");
-            said.extend(part.iter().take(length));
+        // A command that comes with the end of its connection may stay unread.
+        prompt(&mut monitor);
+        for key in keys {
+            writeln!(monitor, "sendkey {key} {ms}").expect("QEMU reads its monitor");
+            prompt(&mut monitor);
         }
     }
 
@@ -306,6 +327,18 @@ impl Machine {
     pub fn cut_power(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until QEMU's monitor has done what it was told.
+fn prompt(monitor: &mut UnixStream) {
+    let mut said = Vec::new();
+    let mut part = [0; 512];
+    while !said.ends_with(b"\n(qemu) ") {
+        let length = monitor.read(&mut part).expect("QEMU's monitor");
+        let text = String::from_utf8_lossy(&said);
+        assert!(length > 0, "the monitor ended after {text}");
+        said.extend(part.iter().take(length));
     }
 }
 

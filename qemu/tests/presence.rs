@@ -7,6 +7,8 @@
     reason = "tests do IO"
 )]
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use appliance_tests::machine::{Boot, READY};
@@ -14,12 +16,14 @@ use appliance_tests::{Street, step};
 use netns_tests::client::{DhcpClient, Host};
 use netns_tests::isp::DhcpServer;
 use netns_tests::session::Session;
-use netns_tests::until;
 use netns_tests::wires::BOX;
+use netns_tests::{Workdir, until};
 use serde_json::{Value, json};
 
 /// A boot under emulation on a busy machine.
 const BOOT: Duration = Duration::from_secs(120);
+/// The same by UEFI.
+const UEFI_BOOT: Duration = Duration::from_secs(180);
 const SOON: Duration = Duration::from_secs(60);
 const FIRST: &str = "seven green bottles";
 const SECOND: &str = "eight blue kettles";
@@ -262,4 +266,107 @@ fn the_held_button_resets_the_password_or_everything() {
         assert!(!owner.has_name());
         assert_eq!(owner.trail("system.reset.factory"), 1);
     });
+}
+
+/// What somebody types at a PC's firmware, in its shell.
+const AT_THE_LOADER: &str = "fs0:\r\n\\EFI\\BOOT\\START.EFI lintel.reset=password\r\n";
+
+#[test]
+fn at_a_pc_the_screen_s_prompt_and_the_loader_take_the_password() {
+    let mut boot = Boot::from_env();
+    boot.uefi = true;
+    let mut street = Street::new(boot, DhcpServer::Dnsmasq);
+    let owner = Owner {
+        host: street.host(),
+        session: Session::new(),
+    };
+    let first = json!({ "password": FIRST });
+    step("UEFI starts the box, which finds an owner", || {
+        street.power_on().line(READY, UEFI_BOOT);
+    });
+    let _client = owner.host.dhcp(DhcpClient::Udhcpc, "laptop");
+    owner.host.lease(SOON);
+    step("whose session is worth something", || {
+        owner.claimed(false);
+        owner.claim(&first);
+        owner.must("GET", "/api/status", &Value::Null);
+    });
+    let works = |password: &Value| {
+        let mut status = 0;
+        until("the box judges a password", BOOT, || {
+            let told = owner.send("POST", "/api/auth/login", password);
+            status = told.map_or(0, |(status, _)| status);
+            !matches!(status, 0 | 429 | 503)
+        });
+        status == 200
+    };
+    step("at the keyboard the password is changed unasked", || {
+        let typed = SECOND.replace(' ', "-");
+        street
+            .machine()
+            .type_keys(&format!("auth password change password={typed}"));
+        let typed = json!({ "password": typed });
+        // With it every session ends; a wrong password would make the next one wait.
+        until("it is changed", SOON, || {
+            let told = owner.send("GET", "/api/status", &Value::Null);
+            told.is_some_and(|(status, _)| status == 401)
+        });
+        assert!(works(&typed));
+        assert!(!works(&first));
+        street.machine().cut_power();
+    });
+    step("a word typed at the loader takes it away", || {
+        let files = BootFiles(street.disk());
+        // No entry starts by itself any more, so that the firmware offers its shell.
+        files.rename("BOOTX64.EFI", "START.EFI");
+        files.write("startup.nsh", AT_THE_LOADER, &street.dir);
+        street.power_on();
+        until("the box has no owner", UEFI_BOOT, || {
+            let told = owner.send("GET", "/api/auth/status", &Value::Null);
+            told.is_some_and(|(_, told)| told["claimed"] == json!(false))
+        });
+        let told = owner.claimed(false);
+        let told = told["reset"].as_str().unwrap();
+        assert!(told.contains("lintel.reset=password"), "{told}");
+        owner.claim(&first);
+        assert_eq!(owner.trail("system.reset.password"), 1);
+        street.machine().cut_power();
+    });
+    step("the next start needs no word and takes nothing", || {
+        let files = BootFiles(street.disk());
+        files.rename("START.EFI", "BOOTX64.EFI");
+        street.power_on().line(READY, UEFI_BOOT);
+        owner.claimed(true);
+        assert!(works(&first));
+        assert_eq!(owner.notice(), None);
+    });
+}
+
+/// The boot partition, by the programs of mtools.
+struct BootFiles<'a>(&'a Path);
+
+impl BootFiles<'_> {
+    fn rename(&self, from: &str, to: &str) {
+        let place = |name: &str| format!("::/EFI/BOOT/{name}");
+        self.run(&["mren"], &[&place(from), &place(to)]);
+    }
+
+    fn write(&self, name: &str, text: &str, dir: &Workdir) {
+        let file = dir.write(name, text);
+        let to = format!("::/{name}");
+        self.run(&["mcopy", "-o"], &[file.to_str().unwrap(), &to]);
+    }
+
+    fn run(&self, program: &[&str], files: &[&str]) {
+        // It is the first partition, one MiB into the disk.
+        let disk = format!("{}@@1M", self.0.display());
+        let output = Command::new(program[0])
+            .args(&program[1..])
+            .args(["-i", &disk])
+            .args(files)
+            .env("MTOOLS_SKIP_CHECK", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{program:?} {files:?}: {output:?}");
+    }
 }
