@@ -20,6 +20,8 @@ use netns_tests::{until, until_some};
 /// A boot under emulation on a busy machine.
 const BOOT: Duration = Duration::from_secs(120);
 const SOON: Duration = Duration::from_secs(60);
+/// Which a terminal makes SIGINT of.
+const CTRL_C: &str = "\x03";
 /// A role that answers nothing is ended after 25 s.
 const HANG: Duration = Duration::from_secs(45);
 /// The watchdog's 30 s, and an emulated machine's slowness.
@@ -39,6 +41,15 @@ fn what_hangs_leaks_or_dies_is_replaced_and_told() {
     let machine = street.machine();
     let first = step("the box tells of its processes what the kernel has", || {
         agrees(machine, SOON, |_| true)
+    });
+    step("Ctrl-C at the console ends what runs there", || {
+        machine.forget();
+        machine.type_line("monitor --events");
+        until("the prompt is back", SOON, || {
+            machine.type_line(CTRL_C);
+            machine.type_line("test processes");
+            machine.find("test: that is all").is_some()
+        });
     });
     step("a role that hangs is replaced", || {
         machine.forget();

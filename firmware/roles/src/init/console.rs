@@ -95,7 +95,6 @@ fn prompt(exe: &Path, device: &Path) -> std::io::Result<u32> {
         .current_dir("/")
         .stdin(Stdio::from(tty.try_clone()?))
         .stdout(Stdio::from(tty.try_clone()?))
-        .stderr(Stdio::from(tty))
-        .process_group(0);
+        .stderr(Stdio::from(tty));
     Ok(command.spawn()?.id())
 }

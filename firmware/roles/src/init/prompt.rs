@@ -7,7 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::Mode;
+use nix::unistd::setsid;
 
 use super::faults;
 
@@ -20,6 +23,9 @@ pub fn main() -> ExitCode {
     if let Err(errno) = fcntl(io::stdin().as_fd(), FcntlArg::F_SETFL(OFlag::empty())) {
         say(&format!("this console cannot be used: {errno}\r\n"));
         return ExitCode::FAILURE;
+    }
+    if let Err(errno) = take_terminal() {
+        log::debug!("Ctrl-C is not heard on this console: {errno}");
     }
     let mut first = true;
     loop {
@@ -40,6 +46,19 @@ pub fn main() -> ExitCode {
         first = false;
         say("lintel> ");
     }
+}
+
+/// Begins a session whose terminal the console is, so that Ctrl-C ends what the prompt runs. The
+/// prompt itself goes on.
+fn take_terminal() -> nix::Result<()> {
+    let mut interrupt = SigSet::empty();
+    interrupt.add(Signal::SIGINT);
+    // A command inherits this, and undoes it.
+    interrupt.thread_block()?;
+    setsid()?;
+    // The first terminal that the leader of a session opens becomes the session's.
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    open("/proc/self/fd/0", flags, Mode::empty()).map(drop)
 }
 
 /// Splits a line at blanks; what stands in single or double quotes is one word.
