@@ -89,6 +89,26 @@ pub struct Start {
     pub test: bool,
 }
 
+impl Start {
+    /// For a role that needs to know no more than which it is.
+    pub fn of(role: RoleName) -> Self {
+        Self {
+            role,
+            run: None,
+            data_dir: PathBuf::new(),
+            run_dir: PathBuf::new(),
+            data: DataState::Good,
+            board: BoardSpec::default(),
+            factory_config: String::new(),
+            version: String::new(),
+            boot_id: String::new(),
+            sockets: Vec::new(),
+            reset: None,
+            test: false,
+        }
+    }
+}
+
 /// Under `lintel run`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStart {

@@ -184,22 +184,15 @@ impl<'a> House<'a> {
     fn new(disk: &'a Disk, lines: &'static Lines) -> Self {
         data::lay_out(&disk.dir, false).unwrap();
         let start = Start {
-            role: RoleName::Controld,
-            run: None,
             data_dir: disk.dir.clone(),
-            run_dir: PathBuf::new(),
-            data: DataState::Good,
             board: BoardSpec {
                 name: "test".to_owned(),
                 title: "Test".to_owned(),
                 wan_path: Some("pci-0000:00:03.0".to_owned()),
             },
-            factory_config: String::new(),
             version: "0".to_owned(),
             boot_id: "0".to_owned(),
-            sockets: Vec::new(),
-            test: false,
-            reset: None,
+            ..Start::of(RoleName::Controld)
         };
         let store = Store::open_or_restore(&disk.dir, UNIX_S);
         let ports = [("eth0", 2), ("eth1", 3)];

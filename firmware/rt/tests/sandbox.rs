@@ -167,18 +167,10 @@ impl Child {
         let poller = Poller::new().unwrap();
         poller.add(&channel, 0, Interest::READ).unwrap();
         let start = Start {
-            reset: None,
-            role: policy.role,
-            run: None,
             data_dir: dir.to_owned(),
             run_dir: dir.join("run"),
-            data: DataState::Good,
-            board: BoardSpec::default(),
-            factory_config: String::new(),
-            version: String::new(),
-            boot_id: String::new(),
-            sockets: Vec::new(),
             test,
+            ..Start::of(policy.role)
         };
         channel.send(&FromInit::Start(Box::new(start))).unwrap();
         Self {

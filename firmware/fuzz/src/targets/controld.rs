@@ -80,8 +80,6 @@ impl House {
         let mono = Instant::from_secs(10);
         let unix_s = pick(u, &[0, 1_700_000_000, 1 << 40]);
         let start = Start {
-            role: RoleName::Controld,
-            run: None,
             data_dir: "/data".into(),
             run_dir: "/run".into(),
             data: data_state(u),
@@ -92,9 +90,7 @@ impl House {
             factory_config: config_text(u),
             version: "0".to_owned(),
             boot_id: "0".to_owned(),
-            sockets: Vec::new(),
-            test: false,
-            reset: None,
+            ..Start::of(RoleName::Controld)
         };
         let rng = Box::new(SeededRng::new(any(u)));
         let store = Store::memory().expect("memory");

@@ -63,23 +63,15 @@ impl Rng for CountingRng {
 
 fn start() -> Start {
     Start {
-        role: RoleName::Controld,
-        run: None,
-        data_dir: Default::default(),
-        run_dir: Default::default(),
-        data: DataState::Good,
         board: BoardSpec {
             name: "test".to_owned(),
             title: "Test".to_owned(),
             // The second port of the kernel below.
             wan_path: Some("pci-0000:00:03.0".to_owned()),
         },
-        factory_config: String::new(),
         version: "0".to_owned(),
         boot_id: "0".to_owned(),
-        sockets: Vec::new(),
-        test: false,
-        reset: None,
+        ..Start::of(RoleName::Controld)
     }
 }
 

@@ -76,20 +76,12 @@ impl Bench {
 }
 
 fn start() -> Start {
-    serde_json::from_value(serde_json::json!({
-        "role": "netd",
-        "run": null,
-        "data_dir": "/nonexistent",
-        "run_dir": "/nonexistent",
-        "data": { "state": "good" },
-        "board": lintel_model::board::BoardSpec::default(),
-        "factory_config": "",
-        "version": "test",
-        "boot_id": "0",
-        "sockets": [],
-        "test": true,
-    }))
-    .unwrap()
+    Start {
+        data_dir: "/nonexistent".into(),
+        run_dir: "/nonexistent".into(),
+        test: true,
+        ..Start::of(RoleName::Netd)
+    }
 }
 
 /// The next message, waited for with a deadline.

@@ -27,21 +27,12 @@ impl Dnsd {
             .unwrap();
         let mut init: Channel<FromInit, ToInit> = Channel::new(ours).unwrap();
         let start = Start {
-            role: RoleName::Dnsd,
             run: Some(RunStart {
                 config: String::new(),
                 sandbox: true,
             }),
-            data_dir: PathBuf::new(),
-            run_dir: PathBuf::new(),
-            data: Default::default(),
-            board: Default::default(),
-            factory_config: String::new(),
-            version: String::new(),
-            boot_id: String::new(),
             sockets: vec![SocketName::DnsUdp, SocketName::DnsTcp],
-            test: false,
-            reset: None,
+            ..Start::of(RoleName::Dnsd)
         };
         init.send_with(&FromInit::Start(Box::new(start)), vec![udp, tcp])
             .unwrap();

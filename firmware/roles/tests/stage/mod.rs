@@ -44,21 +44,12 @@ impl Stage {
         let mut init: Channel<FromInit, ToInit> = Channel::new(ours).unwrap();
         let (names, fds): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
         let start = Start {
-            role,
             run: Some(RunStart {
                 config: String::new(),
                 sandbox: false,
             }),
-            data_dir: PathBuf::new(),
-            run_dir: PathBuf::new(),
-            data: Default::default(),
-            board: Default::default(),
-            factory_config: String::new(),
-            version: String::new(),
-            boot_id: String::new(),
             sockets: names,
-            test: false,
-            reset: None,
+            ..Start::of(role)
         };
         init.send_with(&FromInit::Start(Box::new(start)), fds)
             .unwrap();

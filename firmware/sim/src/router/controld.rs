@@ -47,11 +47,6 @@ impl Controld {
             core: None,
             disk: Disk::default(),
             start: Start {
-                role: RoleName::Controld,
-                run: None,
-                data_dir: Default::default(),
-                run_dir: Default::default(),
-                data: DataState::Good,
                 board: BoardSpec {
                     name: "sim".to_owned(),
                     title: "Simulation".to_owned(),
@@ -60,9 +55,7 @@ impl Controld {
                 factory_config,
                 version: "0".to_owned(),
                 boot_id: "0".to_owned(),
-                sockets: Vec::new(),
-                test: false,
-                reset: None,
+                ..Start::of(RoleName::Controld)
             },
             lives: 0,
             inbox: VecDeque::new(),
