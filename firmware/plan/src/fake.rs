@@ -60,6 +60,27 @@ impl FakeKernel {
         kernel
     }
 
+    /// What a look at it shows that asks for these values of `/proc/sys` too, as netd looks: those
+    /// of links that are not there are not there either.
+    pub fn looked_at<'a>(&self, sysctls: impl IntoIterator<Item = &'a String>) -> ObservedState {
+        let mut state = self.state.clone();
+        for path in sysctls {
+            let mut parts = path.split('/').skip_while(|part| *part != "conf").skip(1);
+            let there = parts.next().is_none_or(|link| {
+                matches!(link, "all" | "default")
+                    || state.links.iter().any(|l| l.name.as_str() == link)
+            });
+            if there && !state.sysctls.iter().any(|sysctl| sysctl.path == *path) {
+                state.sysctls.push(SysctlSpec {
+                    path: path.clone(),
+                    value: "as the kernel began".to_owned(),
+                });
+            }
+        }
+        state.sysctls.sort();
+        state
+    }
+
     /// Takes a plan up to the first refusal.
     ///
     /// # Errors

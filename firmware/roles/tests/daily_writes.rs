@@ -23,8 +23,6 @@ use lintel_ipc::netd::{FromNetd, ToNetd};
 use lintel_ipc::timed::FromTimed;
 use lintel_ipc::wand::FromWand;
 use lintel_model::board::BoardSpec;
-use lintel_model::desired::SysctlSpec;
-use lintel_model::facts::DataState;
 use lintel_model::lease::{Binding, BindingState, WanLease};
 use lintel_model::observed::ObservedState;
 use lintel_model::{MacAddr, RoleName};
@@ -269,18 +267,8 @@ impl<'a> House<'a> {
         }
     }
 
-    fn look(&mut self) -> Box<ObservedState> {
-        let state = &mut self.kernel.state;
-        for path in &self.sysctls {
-            if !state.sysctls.iter().any(|sysctl| sysctl.path == *path) {
-                state.sysctls.push(SysctlSpec {
-                    path: path.clone(),
-                    value: "as the kernel began".to_owned(),
-                });
-            }
-        }
-        state.sysctls.sort();
-        Box::new(state.clone())
+    fn look(&self) -> Box<ObservedState> {
+        Box::new(self.kernel.looked_at(&self.sysctls))
     }
 
     fn line(&mut self, role: RoleName, level: &str, text: String) {

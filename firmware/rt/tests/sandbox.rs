@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use embassy_time::Duration;
 use lintel_ipc::init::{FromInit, Start, ToInit};
 use lintel_model::RoleName;
-use lintel_model::board::BoardSpec;
 use lintel_model::facts::DataState;
 use lintel_rt::channel::{Channel, pair};
 use lintel_rt::clock::Clock;

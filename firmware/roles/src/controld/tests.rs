@@ -31,7 +31,6 @@ use lintel_ipc::timed::ToTimed;
 use lintel_ipc::wand::ToWand;
 use lintel_ipc::webd::{Happened, ToWebd};
 use lintel_model::board::BoardSpec;
-use lintel_model::desired::SysctlSpec;
 use lintel_model::facts::DataState;
 use lintel_model::observed::ObservedState;
 use lintel_model::preview::{FlowsCut, Preview, StepPreview};
@@ -291,24 +290,8 @@ impl Bench {
         }
     }
 
-    /// As netd looks: with every value that was asked for and that the kernel has.
-    fn look(&mut self) -> Box<ObservedState> {
-        let state = &mut self.kernel.state;
-        for path in &self.sysctls {
-            let mut parts = path.split('/').skip_while(|part| *part != "conf").skip(1);
-            let there = parts.next().is_none_or(|link| {
-                matches!(link, "all" | "default")
-                    || state.links.iter().any(|l| l.name.as_str() == link)
-            });
-            if there && !state.sysctls.iter().any(|sysctl| sysctl.path == *path) {
-                state.sysctls.push(SysctlSpec {
-                    path: path.clone(),
-                    value: "as the kernel began".to_owned(),
-                });
-            }
-        }
-        state.sysctls.sort();
-        Box::new(state.clone())
+    fn look(&self) -> Box<ObservedState> {
+        Box::new(self.kernel.looked_at(&self.sysctls))
     }
 
     fn replied(&mut self, reply: Reply) {

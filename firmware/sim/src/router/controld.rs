@@ -8,7 +8,6 @@ use lintel_ipc::call::{Call, Reply};
 use lintel_ipc::init::{InitReply, InitRequest, Start};
 use lintel_model::RoleName;
 use lintel_model::board::BoardSpec;
-use lintel_model::facts::DataState;
 use lintel_roles::controld::core::{Core, Input, Now, Output, Via};
 use serde_json::Value;
 

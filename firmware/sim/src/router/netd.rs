@@ -3,7 +3,7 @@
 use embassy_time::Duration;
 use lintel_ipc::netd::{FromNetd, HandOver, StepError, ToNetd};
 use lintel_model::RoleName;
-use lintel_model::desired::{SocketKind, SocketSpec, SysctlSpec};
+use lintel_model::desired::{SocketKind, SocketSpec};
 use lintel_model::nft::Transaction;
 use lintel_model::observed::ObservedState;
 use lintel_model::step::{Action, Hazard, Plan, Step};
@@ -219,22 +219,7 @@ impl Router {
 
     /// What a look shows: with every sysctl that was asked for and that the kernel has.
     pub fn observe(&self) -> ObservedState {
-        let mut state = self.kernel.state.clone();
-        for path in &self.netd.sysctls {
-            let mut parts = path.split('/').skip_while(|part| *part != "conf").skip(1);
-            let there = parts.next().is_none_or(|link| {
-                matches!(link, "all" | "default")
-                    || state.links.iter().any(|l| l.name.as_str() == link)
-            });
-            if there && !state.sysctls.iter().any(|sysctl| sysctl.path == *path) {
-                state.sysctls.push(SysctlSpec {
-                    path: path.clone(),
-                    value: "as the kernel began".to_owned(),
-                });
-            }
-        }
-        state.sysctls.sort();
-        state
+        self.kernel.looked_at(&self.netd.sysctls)
     }
 
     /// A link of the kernel.
