@@ -27,15 +27,18 @@ fn status(home: &Home, session: &Session) -> u16 {
     session.send(home.host(), "GET", &url, &Value::Null).status
 }
 
+/// A box, and the session of its owner.
+fn home() -> (Home, Session) {
+    let (home, owner) = (Home::new(2), Session::new());
+    let password = json!({ "password": PASSWORD });
+    let setup = post(&home, &owner, "/api/auth/setup", &password);
+    assert_eq!(setup.status, 200);
+    (home, owner)
+}
+
 #[test]
 fn a_login_takes_the_code_that_oathtool_shows_and_takes_it_once() {
-    let home = Home::new(2);
-    let owner = Session::new();
-    let password = json!({ "password": PASSWORD });
-    assert_eq!(
-        post(&home, &owner, "/api/auth/setup", &password).status,
-        200
-    );
+    let (home, owner) = home();
     let totp = |body: Value| post(&home, &owner, "/api/auth/totp", &body);
     let wrong = totp(json!({ "current": "not that one" }));
     assert_eq!(wrong.problem()["errors"][0]["path"], "current");
@@ -48,6 +51,7 @@ fn a_login_takes_the_code_that_oathtool_shows_and_takes_it_once() {
     let uri = begun["uri"].as_str().unwrap();
     assert!(uri.starts_with("otpauth://totp/Lintel:lintel?secret=") && uri.contains(secret));
     // Begun and not confirmed: the password is enough.
+    let password = json!({ "password": PASSWORD });
     assert_eq!(
         post(&home, &Session::new(), "/api/auth/login", &password).status,
         200
@@ -80,13 +84,7 @@ fn a_login_takes_the_code_that_oathtool_shows_and_takes_it_once() {
 
 #[test]
 fn whoever_is_slowed_down_is_told_for_how_long() {
-    let home = Home::new(2);
-    let owner = Session::new();
-    let password = json!({ "password": PASSWORD });
-    assert_eq!(
-        post(&home, &owner, "/api/auth/setup", &password).status,
-        200
-    );
+    let (home, owner) = home();
     let told = |answer: &Answer| -> u64 {
         let mut lines = answer.head.lines();
         let line = lines.find_map(|line| line.strip_prefix("retry-after: "));
@@ -136,13 +134,7 @@ fn whoever_is_slowed_down_is_told_for_how_long() {
 
 #[test]
 fn a_session_and_a_token_go_on_with_another_secret() {
-    let home = Home::new(2);
-    let owner = Session::new();
-    let password = json!({ "password": PASSWORD });
-    assert_eq!(
-        post(&home, &owner, "/api/auth/setup", &password).status,
-        200
-    );
+    let (home, owner) = home();
     let old = owner.cookies();
     let refreshed = post(&home, &owner, "/api/auth/refresh", &json!({}));
     assert_eq!(refreshed.status, 200, "{}", refreshed.body);

@@ -22,7 +22,7 @@ use lintel_rt::channel::{Channel, pair};
 use lintel_rt::clock::Clock;
 use lintel_rt::sockets::{Addresses, open};
 use netns_tests::client::{DhcpClient, Host};
-use netns_tests::{Namespace, until};
+use netns_tests::{Namespace, Proc, Workdir, until};
 use stage::{PATIENCE, Stage, index, inside, mac, name};
 
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
@@ -259,34 +259,27 @@ fn an_address_that_somebody_uses_is_not_given() {
     let _ = std::fs::remove_file(log);
 }
 
+/// dhclient on the first host with its leases and its log in `dir`.
+fn dhclient(lan: &Lan, dir: &Workdir, script: &str) -> Proc {
+    let path = |name: &str| dir.path(name).to_str().unwrap().to_owned();
+    let (leases, pid) = (path("leases"), path("pid"));
+    let mut args = vec!["dhclient", "-d", "-sf", script, "-cf", "/dev/null"];
+    args.extend(["-lf", &leases, "-pf", &pid, "eth0"]);
+    lan.hosts[0].ns.spawn(&dir.path("dhclient.log"), args)
+}
+
 #[test]
 fn a_client_from_another_network_is_told_so_at_once() {
     let lan = Lan::new(3600);
-    let dir = netns_tests::namespace::Workdir::new("moved");
-    let leases = dir.write(
-        "dhclient.leases",
+    let dir = Workdir::new("moved");
+    dir.write(
+        "leases",
         "lease {\n  interface \"eth0\";\n  fixed-address 10.9.9.9;\n  \
          option subnet-mask 255.255.255.0;\n  option dhcp-lease-time 36000;\n  \
          option dhcp-server-identifier 10.9.9.1;\n  renew 0 2037/01/04 00:00:00;\n  \
          rebind 0 2037/01/04 00:00:00;\n  expire 0 2037/01/04 00:00:00;\n}\n",
     );
-    let path = |name: &str| dir.path(name).to_str().unwrap().to_owned();
-    let client = lan.hosts[0].ns.spawn(
-        &dir.path("dhclient.log"),
-        [
-            "dhclient",
-            "-d",
-            "-sf",
-            "/bin/true",
-            "-cf",
-            "/dev/null",
-            "-lf",
-            leases.to_str().unwrap(),
-            "-pf",
-            &path("pid"),
-            "eth0",
-        ],
-    );
+    let client = dhclient(&lan, &dir, "/bin/true");
     until("the client is refused and bound", PATIENCE, || {
         let printed = client.printed();
         printed.contains("DHCPNAK from 192.168.1.1") && printed.contains("bound to 192.168.1.")
@@ -298,7 +291,7 @@ fn a_client_from_another_network_is_told_so_at_once() {
 fn a_client_that_hears_a_conflict_declines_and_gets_another_address() {
     let lan = Lan::new(3600);
     // dhclient's script says that the address is in use: exit status 1 on BOUND.
-    let dir = netns_tests::namespace::Workdir::new("decline");
+    let dir = Workdir::new("decline");
     let mark = dir.path("declined");
     let script = dir.script(
         "script.sh",
@@ -307,23 +300,7 @@ fn a_client_that_hears_a_conflict_declines_and_gets_another_address() {
             m = mark.display()
         ),
     );
-    let path = |name: &str| dir.path(name).to_str().unwrap().to_owned();
-    let client = lan.hosts[0].ns.spawn(
-        &dir.path("dhclient.log"),
-        [
-            "dhclient",
-            "-d",
-            "-sf",
-            script.to_str().unwrap(),
-            "-cf",
-            "/dev/null",
-            "-lf",
-            &path("leases"),
-            "-pf",
-            &path("pid"),
-            "eth0",
-        ],
-    );
+    let client = dhclient(&lan, &dir, script.to_str().unwrap());
     until(
         "the client declined and is bound elsewhere",
         PATIENCE,

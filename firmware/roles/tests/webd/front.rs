@@ -2,12 +2,11 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::house::{House, TOKEN};
+use crate::house::{House, TOKEN, is_alone};
 use crate::wire::{PATIENCE, connect, curl, exchange, read_until};
 
 #[test]
@@ -92,13 +91,7 @@ fn ambiguous_and_foreign_requests_are_refused_on_the_wire() {
 
 #[test]
 fn a_thousand_half_open_requests_cost_flat_memory_and_disturb_nobody() {
-    // Memory is counted per process, so this test wants one of its own.
-    const ALONE: &str = "LINTEL_TEST_ALONE";
-    if std::env::var_os(ALONE).is_none() {
-        let name = "front::a_thousand_half_open_requests_cost_flat_memory_and_disturb_nobody";
-        let mut alone = Command::new(std::env::current_exe().unwrap());
-        let done = alone.args(["--exact", name, "--nocapture"]).env(ALONE, "1");
-        assert!(done.status().unwrap().success());
+    if !is_alone("front::a_thousand_half_open_requests_cost_flat_memory_and_disturb_nobody") {
         return;
     }
     let house = House::new();

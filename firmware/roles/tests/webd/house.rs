@@ -18,7 +18,6 @@ use lintel_ipc::call::{Call, Problem, Reply};
 use lintel_ipc::init::{ChannelKind, FromInit, RunStart, SocketName, Start, ToInit};
 use lintel_ipc::webd::{FromWebd, Happened, TlsIdentity, ToWebd};
 use lintel_model::RoleName;
-use lintel_model::board::BoardSpec;
 use lintel_model::facts::{DataState, Notice, NoticeCode, Severity};
 use lintel_model::lease::{BindingState, WanLease};
 use lintel_model::services::{DnsLink, WebSpec};
@@ -201,7 +200,6 @@ impl Neighbours {
     ) -> Self {
         let mut init = Channel::new(init).unwrap();
         let start = Start {
-            role: RoleName::Webd,
             run: Some(RunStart {
                 config: String::new(),
                 // It would close around the test as well; the appliance tests have it on.
@@ -209,14 +207,11 @@ impl Neighbours {
             }),
             data_dir: "/nonexistent".into(),
             run_dir: "/nonexistent".into(),
-            data: DataState::Good,
-            board: BoardSpec::default(),
-            factory_config: String::new(),
             version: "0.1.0 (test)".to_owned(),
             boot_id: "b007".to_owned(),
             sockets: vec![SocketName::Http, SocketName::Https],
             test: true,
-            reset: None,
+            ..Start::of(RoleName::Webd)
         };
         init.send_with(&FromInit::Start(Box::new(start)), listeners)
             .unwrap();
@@ -498,4 +493,17 @@ fn knowledge() -> Knowledge {
         calls: vec![],
         mute: false,
     }
+}
+
+/// Whether this process runs the test of this name and no other. Memory is counted per process:
+/// where others run too, the test is run here in a process of its own, and has to pass.
+pub(crate) fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "LINTEL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    let done = alone.args(["--exact", test, "--nocapture"]).env(ALONE, "1");
+    assert!(done.status().unwrap().success());
+    false
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::front::own;
-use crate::house::{FINGERPRINT, House, TOKEN};
+use crate::house::{FINGERPRINT, House, TOKEN, is_alone};
 use crate::wire::{PATIENCE, connect, curl, form_token};
 
 /// `openssl s_client`, which says what was agreed on or why nothing was.
@@ -303,13 +303,7 @@ fn is_timeout(error: &std::io::Error) -> bool {
 
 #[test]
 fn a_thousand_half_handshakes_cost_flat_memory_and_disturb_nobody() {
-    // Memory is counted per process, so this test wants one of its own.
-    const ALONE: &str = "LINTEL_TEST_ALONE_TLS";
-    if std::env::var_os(ALONE).is_none() {
-        let name = "tls::a_thousand_half_handshakes_cost_flat_memory_and_disturb_nobody";
-        let mut alone = Command::new(std::env::current_exe().unwrap());
-        let done = alone.args(["--exact", name, "--nocapture"]).env(ALONE, "1");
-        assert!(done.status().unwrap().success());
+    if !is_alone("tls::a_thousand_half_handshakes_cost_flat_memory_and_disturb_nobody") {
         return;
     }
     let house = House::new();

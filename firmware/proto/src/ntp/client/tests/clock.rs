@@ -328,24 +328,28 @@ proptest! {
     }
 }
 
+/// A box with a drift of its own that asks these four at the longest intervals.
+fn patient(seed: u64, models: &[ServerModel; 4]) -> World {
+    let drift = (seed as f64 - 10.0) * 6.0;
+    let sources = (0..4).map(|n| SourceConfig {
+        poll_min: 6,
+        poll_max: 10,
+        ..server_config(n)
+    });
+    let mut world = World::with_sources(seed, 5_000 * MS, drift, models, sources.collect());
+    for n in 0..4 {
+        world.resolve(SourceId(n as u32), &[address(n)]);
+    }
+    world
+}
+
 #[test]
 fn the_first_minutes_after_a_burst_are_good_already() {
     // Without a kept frequency, and with the longest intervals: mean errors of many boxes.
     let mut sum = 0.0;
     for seed in 1..=20 {
-        let drift = (seed as f64 - 10.0) * 6.0;
         let models = [lan(), lan(), lan(), liar(3_000)];
-        let sources: Vec<_> = (0..4)
-            .map(|n| SourceConfig {
-                poll_min: 6,
-                poll_max: 10,
-                ..server_config(n)
-            })
-            .collect();
-        let mut world = World::with_sources(seed, 5_000 * MS, drift, &models, sources);
-        for n in 0..4 {
-            world.resolve(SourceId(n as u32), &[address(n)]);
-        }
+        let mut world = patient(seed, &models);
         world.run(30.0);
         for _ in 0..30 {
             world.run(1.0);
@@ -367,19 +371,8 @@ fn a_busy_machine_that_answers_late_does_not_turn_the_clock() {
     };
     let mut sum = 0.0;
     for seed in 1..=20 {
-        let drift = (seed as f64 - 10.0) * 6.0;
         let models = [busy.clone(), busy.clone(), busy.clone(), liar(3_000)];
-        let sources = (0..4)
-            .map(|n| SourceConfig {
-                poll_min: 6,
-                poll_max: 10,
-                ..server_config(n)
-            })
-            .collect();
-        let mut world = World::with_sources(seed, 5_000 * MS, drift, &models, sources);
-        for n in 0..4 {
-            world.resolve(SourceId(n as u32), &[address(n)]);
-        }
+        let mut world = patient(seed, &models);
         world.run(120.0);
         for _ in 0..30 {
             world.run(10.0);
