@@ -8,11 +8,12 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use lintel_ipc::init::{InitReply, InitRequest, LogFileStatus, LogLine};
+use lintel_ipc::init::{InitReply, InitRequest, LogLine};
 use lintel_model::RoleName;
 use serde_json::json;
 
 use super::log_calls::{LogFilter, all_lines};
+use super::log_parts::LogParts;
 use super::tasks::{FILE_BYTES_MAX, Heard, Progress, Step};
 
 /// Lines of memory written in one step.
@@ -24,8 +25,7 @@ pub(super) struct LogExport {
     filter: LogFilter,
     file_name: String,
     stage: Stage,
-    /// Of the storage, the newest first: the next is the last.
-    files: Vec<LogFileStatus>,
+    files: LogParts,
     memory: Vec<LogLine>,
     in_memory: HashSet<Said>,
     out: GzEncoder<Vec<u8>>,
@@ -41,7 +41,8 @@ enum Stage {
     Begin,
     Memory,
     Statistics,
-    File { offset: u64, rest: String },
+    /// With the beginning of a line, whose end is in the next part.
+    File { rest: String },
     Lines { from: usize },
 }
 
@@ -51,7 +52,7 @@ impl LogExport {
             filter,
             file_name: format!("lintel-logs-{host}-{unix_s}.jsonl.gz"),
             stage: Stage::Begin,
-            files: Vec::new(),
+            files: LogParts::default(),
             memory: Vec::new(),
             in_memory: HashSet::new(),
             out: GzEncoder::new(Vec::new(), Compression::fast()),
@@ -61,7 +62,7 @@ impl LogExport {
     }
 
     pub(super) fn progress(&self) -> Progress {
-        let text = match (&self.stage, self.files.last()) {
+        let text = match (&self.stage, self.files.file()) {
             (Stage::File { .. }, Some(file)) => format!("Reading {}.", file.name),
             _ => "Reading the lines in memory.".to_owned(),
         };
@@ -82,40 +83,36 @@ impl LogExport {
                 Step::Ask(InitRequest::LogStatistics)
             }
             (Stage::Statistics, Heard::Init(InitReply::LogStatistics(statistics))) => {
-                self.files = statistics.files;
-                self.files.retain(|file| file.name.starts_with("log/"));
-                let stored: u64 = self.files.iter().map(|file| file.bytes).sum();
+                let mut files = statistics.files;
+                files.retain(|file| file.name.starts_with("log/"));
+                let stored: u64 = files.iter().map(|file| file.bytes).sum();
                 self.total = stored + statistics.text_bytes;
-                self.next_file()
+                self.files = LogParts::new(files);
+                self.ask_file(String::new())
             }
-            (Stage::File { offset, rest }, Heard::Init(InitReply::LogFile { text, next })) => {
+            (Stage::File { rest }, Heard::Init(InitReply::LogFile { text, next })) => {
                 self.done += text.len() as u64;
+                let goes_on = self.files.goes_on(next);
                 let text = rest + &text;
-                let whole = match next {
-                    Some(_) => text.rfind('\n').map_or(0, |at| at + 1),
-                    None => text.len(),
+                let whole = match goes_on {
+                    true => text.rfind('\n').map_or(0, |at| at + 1),
+                    false => text.len(),
                 };
                 let (whole, rest) = text.split_at(whole);
                 for line in whole.lines() {
                     self.stored_line(line);
                 }
-                match next {
-                    // A line of a whole part is none of ours.
-                    Some(next) if next > offset && rest.len() < FILE_BYTES_MAX => {
-                        let rest = rest.to_owned();
-                        self.stage = Stage::File { offset: next, rest };
-                        self.ask_file()
-                    }
-                    _ => {
-                        self.files.pop();
-                        self.next_file()
-                    }
+                // A line of a whole part is none of ours.
+                if goes_on && rest.len() < FILE_BYTES_MAX {
+                    return self.ask_file(rest.to_owned());
                 }
+                self.files.next_file();
+                self.ask_file(String::new())
             }
             // Turned over meanwhile, or taken away: the others are still there.
             (Stage::File { .. }, Heard::Init(InitReply::Failed(_))) => {
-                self.files.pop();
-                self.next_file()
+                self.files.next_file();
+                self.ask_file(String::new())
             }
             (Stage::Lines { from }, _) => self.lines(from),
             (_, Heard::Init(InitReply::Failed(why))) => {
@@ -127,25 +124,16 @@ impl LogExport {
         }
     }
 
-    fn next_file(&mut self) -> Step {
-        if self.files.is_empty() {
-            self.stage = Stage::Lines { from: 0 };
-            return Step::More;
-        }
-        self.stage = Stage::File {
-            offset: 0,
-            rest: String::new(),
-        };
-        self.ask_file()
-    }
-
-    fn ask_file(&self) -> Step {
-        match (&self.stage, self.files.last()) {
-            (Stage::File { offset, .. }, Some(file)) => Step::Ask(InitRequest::LogFile {
-                name: file.name.clone(),
-                offset: *offset,
-            }),
-            _ => Step::More,
+    fn ask_file(&mut self, rest: String) -> Step {
+        match self.files.request() {
+            Some(request) => {
+                self.stage = Stage::File { rest };
+                Step::Ask(request)
+            }
+            None => {
+                self.stage = Stage::Lines { from: 0 };
+                Step::More
+            }
         }
     }
 

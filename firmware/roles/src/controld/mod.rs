@@ -27,6 +27,7 @@ mod leases;
 mod leaving;
 mod log_calls;
 mod log_export;
+mod log_parts;
 mod look;
 mod machine;
 mod metrics;

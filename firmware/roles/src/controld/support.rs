@@ -12,12 +12,13 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lintel_api::types::{EventsParams, PAGE_ENTRIES_MAX, PageParams};
-use lintel_ipc::init::{InitReply, InitRequest, LogFileStatus};
+use lintel_ipc::init::{InitReply, InitRequest};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::core::{Core, Now};
 use super::log_calls::all_lines;
+use super::log_parts::LogParts;
 use super::redact::Redactor;
 use super::tasks::{FILE_BYTES_MAX, Heard, Progress, Step};
 
@@ -41,7 +42,7 @@ pub(super) struct Support {
     unix_s: u64,
     stage: Stage,
     redactor: Redactor,
-    files: Vec<LogFileStatus>,
+    files: LogParts,
     out: GzEncoder<Vec<u8>>,
     done: u64,
     total: u64,
@@ -60,7 +61,7 @@ enum Stage {
     Figures,
     Memory,
     Statistics,
-    File { offset: u64, text: String },
+    File { text: String },
 }
 
 /// A file of the box's state: its name, and what it holds.
@@ -136,7 +137,7 @@ impl Support {
             unix_s: now.unix_s,
             stage: Stage::State(0),
             redactor: Redactor::new(core.known_secrets()),
-            files: Vec::new(),
+            files: LogParts::default(),
             out: GzEncoder::new(Vec::new(), Compression::fast()),
             done: 0,
             // Beside the files of the log, which are counted when they are known.
@@ -145,7 +146,7 @@ impl Support {
     }
 
     pub(super) fn progress(&self) -> Progress {
-        let text = match (&self.stage, self.files.last()) {
+        let text = match (&self.stage, self.files.file()) {
             (Stage::State(at), _) => {
                 let name = STATE.get(*at).map_or("the state", |(name, _)| *name);
                 format!("Writing {name}.")
@@ -190,34 +191,29 @@ impl Support {
             }
             (Stage::Statistics, heard) => {
                 if let Heard::Init(InitReply::LogStatistics(statistics)) = heard {
-                    self.files.clone_from(&statistics.files);
-                    self.total += self.files.len() as u64;
+                    self.total += statistics.files.len() as u64;
+                    self.files = LogParts::new(statistics.files.clone());
                     let shown = super::log_calls::shown(statistics);
                     self.json("logs/statistics.json", value(&shown));
                 }
-                self.next_file()
+                self.ask_file(String::new())
             }
-            (Stage::File { text, .. }, Heard::Init(InitReply::LogFile { text: part, next })) => {
+            (Stage::File { text }, Heard::Init(InitReply::LogFile { text: part, next })) => {
                 let text = text + &part;
-                match next.filter(|_| text.len() < PART_BYTES_MAX) {
-                    Some(offset) => {
-                        // Counted when it is whole.
-                        self.done -= 1;
-                        self.stage = Stage::File { offset, text };
-                        self.ask_file()
-                    }
-                    None => {
-                        if let Some(file) = self.files.pop() {
-                            self.text(&format!("logs/{}", file.name), &text);
-                        }
-                        self.next_file()
-                    }
+                if self.files.goes_on(next) && text.len() < PART_BYTES_MAX {
+                    // Counted when it is whole.
+                    self.done -= 1;
+                    return self.ask_file(text);
                 }
+                if let Some(file) = self.files.next_file() {
+                    self.text(&format!("logs/{}", file.name), &text);
+                }
+                self.ask_file(String::new())
             }
             // What cannot be had is left out: a box that is ill has the more to tell.
             (Stage::File { .. }, _) => {
-                self.files.pop();
-                self.next_file()
+                self.files.next_file();
+                self.ask_file(String::new())
             }
             (Stage::Figures, _) => {
                 self.stage = Stage::Memory;
@@ -246,24 +242,13 @@ impl Support {
         }
     }
 
-    fn next_file(&mut self) -> Step {
-        if self.files.is_empty() {
-            return self.finish();
-        }
-        self.stage = Stage::File {
-            offset: 0,
-            text: String::new(),
-        };
-        self.ask_file()
-    }
-
-    fn ask_file(&self) -> Step {
-        match (&self.stage, self.files.last()) {
-            (Stage::File { offset, .. }, Some(file)) => Step::Ask(InitRequest::LogFile {
-                name: file.name.clone(),
-                offset: *offset,
-            }),
-            _ => Step::Failed("A file of the log is gone.".to_owned()),
+    fn ask_file(&mut self, text: String) -> Step {
+        match self.files.request() {
+            Some(request) => {
+                self.stage = Stage::File { text };
+                Step::Ask(request)
+            }
+            None => self.finish(),
         }
     }
 
