@@ -13,6 +13,7 @@ pub mod dnsd;
 mod first_visit;
 pub mod init;
 pub mod netd;
+pub mod now;
 pub mod standalone;
 pub mod timed;
 pub mod wand;

@@ -39,10 +39,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::controld::certificate::ephemeral;
-use crate::dhcpd::convert::Clocks;
 use crate::init::run::{Prepared, RunArgs, RunError, prepare};
 use crate::init::shell::chain;
 use crate::init::{boot_id, exe, version};
+use crate::now::Now;
 
 /// From the signal to the kill; the role promises two seconds.
 const STOP_MAX: Duration = Duration::from_secs(3);
@@ -356,8 +356,8 @@ fn first_words(
                 Some(store) => store.bindings().map_err(io::Error::other)?,
                 None => Vec::new(),
             },
-            start_unix_s: Clocks {
-                now: Clock.now(),
+            start_unix_s: Now {
+                mono: Clock.now(),
                 unix_s: Clock.unix_s(),
             }
             .start_unix_s(),

@@ -17,7 +17,7 @@ use lintel_model::RoleName;
 use lintel_model::desired::SocketKind;
 use lintel_model::lease::{Binding, BindingState};
 use lintel_model::services::{DhcpSpec, DhcpSubnet};
-use lintel_roles::dhcpd::convert::Clocks;
+use lintel_roles::now::Now;
 use lintel_rt::channel::{Channel, pair};
 use lintel_rt::clock::Clock;
 use lintel_rt::sockets::{Addresses, open};
@@ -116,8 +116,8 @@ impl Lan {
             .send(&ToDhcpd::Snapshot {
                 spec: self.spec(),
                 bindings,
-                start_unix_s: Clocks {
-                    now: Clock.now(),
+                start_unix_s: Now {
+                    mono: Clock.now(),
                     unix_s: Clock.unix_s(),
                 }
                 .start_unix_s(),

@@ -9,6 +9,7 @@ use embassy_time::Instant;
 use lintel_model::MacAddr;
 use lintel_model::config::PortSelector;
 use lintel_model::lease::{Binding, BindingState, WanLease};
+use lintel_roles::now::Now;
 use lintel_roles::{dhcpd, wand};
 use lintel_store::{BINDINGS_ENTRIES_MAX, Notes, RevisionDraft, SessionRow, Store, TlsRow};
 
@@ -60,8 +61,7 @@ fn read_facts(store: &mut Store) -> bool {
         assert_eq!(store.wan_lease().ok().flatten().as_ref(), Some(&lease));
         for unix_s in [0, lease.bound_unix_s, u64::MAX] {
             let now = Instant::from_secs(3);
-            if let Some(taken) =
-                wand::convert::from_disk(wand::convert::Clocks { now, unix_s }, lease.clone())
+            if let Some(taken) = wand::convert::from_disk(Now { mono: now, unix_s }, lease.clone())
             {
                 assert!(!wand::convert::ends_in(now, &taken).is_empty());
             }
@@ -146,14 +146,14 @@ pub fn stored_rows(data: &[u8]) -> Tally {
         assert!(bindings.len() <= count);
         assert!(sessions.is_ok_and(|all| all.len() <= count) || count > 0);
         for unix_s in [0, 1_700_000_000, u64::MAX] {
-            let clocks = dhcpd::convert::Clocks {
-                now: Instant::from_secs(3),
+            let now = Now {
+                mono: Instant::from_secs(3),
                 unix_s,
             };
-            let taken = dhcpd::convert::from_disk(clocks, bindings.clone());
+            let taken = dhcpd::convert::from_disk(now, bindings.clone());
             assert_eq!(taken.len(), bindings.len());
             for binding in taken {
-                let back = dhcpd::convert::to_disk(clocks, binding);
+                let back = dhcpd::convert::to_disk(now, binding);
                 assert!(
                     bindings
                         .iter()

@@ -16,6 +16,7 @@ use lintel_store::Notes;
 
 use super::core::{Core, Now, Output, bounded_drops};
 use super::time_calls::Setting;
+use crate::now::signed;
 
 /// Longest word believed of a role, characters.
 const WORD_CHARS_MAX: usize = 64;
@@ -51,7 +52,7 @@ impl Clock {
             setting: None,
             sets: 0,
             drift,
-            start_s: start_s(now),
+            start_s: now.start_unix_s(),
         }
     }
 }
@@ -69,7 +70,7 @@ impl Core {
     /// noted is told by its time, so a leap that went unfollowed would hide it from the next.
     pub(super) fn follow_clock(&mut self, now: Now) {
         let up_s = signed(now.mono.as_secs());
-        let start_s = start_s(now);
+        let start_s = now.start_unix_s();
         let noted_s = self.clock.start_s;
         let by_s = start_s.saturating_sub(noted_s);
         if by_s.unsigned_abs() < LEAP_S_MIN {
@@ -225,16 +226,6 @@ fn moved(mut binding: Binding, by_s: i64) -> Binding {
     binding.bound_unix_s = binding.bound_unix_s.saturating_add_signed(by_s);
     binding.expires_unix_s = binding.expires_unix_s.saturating_add_signed(by_s);
     binding
-}
-
-/// When the box started, by the clock as it shows now.
-pub(super) fn start_s(now: Now) -> i64 {
-    signed(now.unix_s).saturating_sub(signed(now.mono.as_secs()))
-}
-
-/// Unix seconds to reckon with; beyond the year 292 billion they stay there.
-fn signed(seconds: u64) -> i64 {
-    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 /// As much as a role that parses foreign bytes is believed.

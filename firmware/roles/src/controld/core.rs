@@ -35,6 +35,8 @@ use lintel_plan::converge::Converge;
 use lintel_proto::rng::Rng;
 use lintel_store::{Store, StoreError, TlsRow};
 
+pub use crate::now::Now;
+
 use super::auth::Auth;
 use super::commits::PendingPreview;
 use super::confirm::Window;
@@ -57,15 +59,6 @@ const TIME_EVERY: Duration = Duration::from_secs(3600);
 const NOTE_EVERY: Duration = Duration::from_secs(4 * 3600);
 /// Longest list of drop reasons believed of a role.
 const DROP_REASONS_MAX: usize = 32;
-
-/// The time of an input: monotonic, and the wall clock's.
-#[derive(Debug, Clone, Copy)]
-pub struct Now {
-    /// Since boot.
-    pub mono: Instant,
-    /// Unix seconds.
-    pub unix_s: u64,
-}
 
 /// By which way a call came, and where its reply goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

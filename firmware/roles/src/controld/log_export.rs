@@ -42,8 +42,12 @@ enum Stage {
     Memory,
     Statistics,
     /// With the beginning of a line, whose end is in the next part.
-    File { rest: String },
-    Lines { from: usize },
+    File {
+        rest: String,
+    },
+    Lines {
+        from: usize,
+    },
 }
 
 impl LogExport {

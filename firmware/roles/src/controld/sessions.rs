@@ -49,7 +49,7 @@ impl Core {
             RoleName::Dhcpd => {
                 let spec = self.resolved.dhcp.clone();
                 let bindings = self.bindings.values().cloned().collect();
-                let start_unix_s = super::clock::start_s(now);
+                let start_unix_s = now.start_unix_s();
                 self.say(Output::Dhcpd(ToDhcpd::Snapshot {
                     spec,
                     bindings,

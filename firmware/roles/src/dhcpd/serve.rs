@@ -22,7 +22,8 @@ use lintel_wire::dhcpv4::MESSAGE_LEN_MAX;
 use lintel_wire::frame::{self, EthernetAddress};
 use nix::errno::Errno;
 
-use super::convert::{Clocks, from_disk, to_disk};
+use super::convert::{from_disk, to_disk};
+use crate::now::Now;
 
 const UDP: PollToken = 0;
 const SESSION: PollToken = 1;
@@ -171,7 +172,7 @@ impl Shell {
                 bindings,
                 start_unix_s,
             } => {
-                let bindings = from_disk(Clocks::since_start(now, start_unix_s), bindings);
+                let bindings = from_disk(Now::since_start(now, start_unix_s), bindings);
                 self.begun = true;
                 match self
                     .server
@@ -300,17 +301,16 @@ impl Shell {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Bind { token, binding } => {
-                let clocks = self.clocks();
+                let now = self.now();
                 let message = FromDhcpd::Bind {
                     token: token.map_or(NOBODY_WAITS, |token| token.0),
-                    binding: to_disk(clocks, binding),
-                    start_unix_s: clocks.start_unix_s(),
+                    binding: to_disk(now, binding),
+                    start_unix_s: now.start_unix_s(),
                 };
                 if !self.tell(&message)
                     && let Some(token) = token
                 {
-                    let now = self.ctx.clock.now();
-                    self.server.handle_input(now, Input::Away(token));
+                    self.server.handle_input(now.mono, Input::Away(token));
                 }
             }
             Event::Conflict { address, mac, .. } => {
@@ -458,9 +458,9 @@ impl Shell {
         }
     }
 
-    fn clocks(&self) -> Clocks {
-        Clocks {
-            now: self.ctx.clock.now(),
+    fn now(&self) -> Now {
+        Now {
+            mono: self.ctx.clock.now(),
             unix_s: self.ctx.clock.unix_s(),
         }
     }

@@ -8,18 +8,11 @@ use lintel_model::{Ipv4Net, LinkName};
 use lintel_proto::dhcp_client::Lease;
 use lintel_wire::dhcpv4::ClasslessRoute;
 
-/// One moment on both clocks.
-#[derive(Debug, Clone, Copy)]
-pub struct Clocks {
-    /// Since boot.
-    pub now: Instant,
-    /// Unix seconds.
-    pub unix_s: u64,
-}
+use crate::now::Now;
 
 /// The lease as controld keeps it.
-pub fn to_disk(clocks: Clocks, link: &LinkName, lease: &Lease) -> WanLease {
-    let age_s = clocks.now.saturating_duration_since(lease.asked).as_secs();
+pub fn to_disk(now: Now, link: &LinkName, lease: &Lease) -> WanLease {
+    let age_s = now.mono.saturating_duration_since(lease.asked).as_secs();
     // A client that takes classless routes ignores the router option (RFC 3442).
     let router = if lease.routes.is_empty() {
         lease.routers.first().copied()
@@ -41,7 +34,7 @@ pub fn to_disk(clocks: Clocks, link: &LinkName, lease: &Lease) -> WanLease {
         mtu: lease.mtu,
         routes: lease.routes.iter().filter_map(route).collect(),
         server: lease.server,
-        bound_unix_s: clocks.unix_s.saturating_sub(age_s),
+        bound_unix_s: now.unix_s.saturating_sub(age_s),
         lease_s: lease.lease_s,
         renew_s: lease.renew_s,
         rebind_s: lease.rebind_s,
@@ -53,8 +46,8 @@ pub fn to_disk(clocks: Clocks, link: &LinkName, lease: &Lease) -> WanLease {
 /// The time since boot cannot say when a lease of an earlier boot began, so what is left of it
 /// begins now. A clock that stands before the lease's beginning is wrong; then the whole lease
 /// is left, and asking the server about it (INIT-REBOOT) does no harm.
-pub fn from_disk(clocks: Clocks, lease: WanLease) -> Option<Lease> {
-    let elapsed = clocks.unix_s.saturating_sub(lease.bound_unix_s);
+pub fn from_disk(now: Now, lease: WanLease) -> Option<Lease> {
+    let elapsed = now.unix_s.saturating_sub(lease.bound_unix_s);
     let elapsed = u32::try_from(elapsed).unwrap_or(u32::MAX);
     let endless = lease.lease_s == u32::MAX;
     let left = |seconds: u32| {
@@ -88,7 +81,7 @@ pub fn from_disk(clocks: Clocks, lease: WanLease) -> Option<Lease> {
             .collect(),
         server: lease.server,
         server_mac: None,
-        asked: clocks.now,
+        asked: now.mono,
         lease_s,
         renew_s: left(lease.renew_s).min(lease_s),
         rebind_s: left(lease.rebind_s).min(lease_s),
@@ -132,26 +125,26 @@ mod tests {
         }
     }
 
-    fn clocks(unix_s: u64) -> Clocks {
-        Clocks {
-            now: Instant::from_secs(5),
+    fn now(unix_s: u64) -> Now {
+        Now {
+            mono: Instant::from_secs(5),
             unix_s,
         }
     }
 
     #[test]
     fn what_is_left_of_a_lease_begins_with_the_boot() {
-        let lease = from_disk(clocks(1_800_002_000), kept()).unwrap();
+        let lease = from_disk(now(1_800_002_000), kept()).unwrap();
         assert_eq!(
             (lease.lease_s, lease.renew_s, lease.rebind_s),
             (1600, 0, 1150)
         );
         assert_eq!(lease.expires(), Some(Instant::from_secs(1605)));
-        assert_eq!(from_disk(clocks(1_800_003_600), kept()), None);
-        let wrong_clock = from_disk(clocks(0), kept()).unwrap();
+        assert_eq!(from_disk(now(1_800_003_600), kept()), None);
+        let wrong_clock = from_disk(now(0), kept()).unwrap();
         assert_eq!(wrong_clock.lease_s, 3600);
         assert_eq!(
-            to_disk(clocks(1_800_000_000), &kept().link, &wrong_clock),
+            to_disk(now(1_800_000_000), &kept().link, &wrong_clock),
             kept()
         );
     }
@@ -160,7 +153,7 @@ mod tests {
     fn an_endless_lease_stays_endless() {
         let mut endless = kept();
         endless.lease_s = u32::MAX;
-        let lease = from_disk(clocks(u64::MAX), endless).unwrap();
+        let lease = from_disk(now(u64::MAX), endless).unwrap();
         assert_eq!(lease.expires(), None);
     }
 }

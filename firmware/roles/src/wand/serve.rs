@@ -22,9 +22,10 @@ use nix::errno::Errno;
 use ring::rand::SystemRandom;
 
 use super::KernelRng;
-use super::convert::{Clocks, ends_in, from_disk, to_disk};
+use super::convert::{ends_in, from_disk, to_disk};
 use super::port::Port;
 use super::probes::{self, Probes, Sockets};
+use crate::now::Now;
 
 const SESSION: Token = 0;
 const HAND_OVER: Token = 1;
@@ -213,7 +214,7 @@ impl Shell {
                 host_name: host_name.map(str::to_owned),
                 detect,
             };
-            let kept = kept.and_then(|lease| from_disk(self.clocks(), lease));
+            let kept = kept.and_then(|lease| from_disk(self.now(), lease));
             let client = Client::new(now, config, kept);
             self.ports
                 .insert(name.clone(), Port::new(link.clone(), client, detect));
@@ -388,12 +389,12 @@ impl Shell {
     }
 
     fn tell_lease(&mut self, name: &LinkName) {
-        let clocks = self.clocks();
+        let now = self.now();
         let lease = self
             .ports
             .get(name)
             .and_then(|port| port.client.lease())
-            .map(|lease| to_disk(clocks, name, lease));
+            .map(|lease| to_disk(now, name, lease));
         if let Some(lease) = lease {
             self.tell(&FromWand::Lease(lease));
         }
@@ -483,9 +484,9 @@ impl Shell {
         ));
     }
 
-    fn clocks(&self) -> Clocks {
-        Clocks {
-            now: self.ctx.clock.now(),
+    fn now(&self) -> Now {
+        Now {
+            mono: self.ctx.clock.now(),
             unix_s: self.ctx.clock.unix_s(),
         }
     }

@@ -11,7 +11,7 @@ use lintel_model::board::BoardSpec;
 use lintel_roles::controld::core::{Core, Input, Now, Output, Via};
 use serde_json::Value;
 
-use super::{Clocks, Router};
+use super::Router;
 use crate::durable::Disk;
 use crate::plant::Plant;
 use crate::properties::{Property, Violation};
@@ -374,8 +374,7 @@ impl Router {
     }
 
     fn now(&self, out: &Outside) -> Now {
-        let Clocks { mono, unix_s, .. } = self.clocks(out.now);
-        Now { mono, unix_s }
+        self.clocks(out.now).now()
     }
 }
 

@@ -9,7 +9,8 @@ use lintel_model::services::DhcpSpec;
 use lintel_proto::dhcp_server::{
     Destination, Event, Input, Output, Server, ServerConfig, Token, Transmit,
 };
-use lintel_roles::dhcpd::convert::{Clocks as DiskClocks, from_disk, to_disk};
+use lintel_roles::dhcpd::convert::{from_disk, to_disk};
+use lintel_roles::now::Now;
 use lintel_wire::arp::ArpOperation;
 use lintel_wire::dhcpv4::{Repr, SERVER_PORT};
 use lintel_wire::frame::{self, EthernetAddress, Frame, Payload};
@@ -67,7 +68,7 @@ impl Router {
                 start_unix_s,
             } => {
                 let stored = bindings.clone();
-                let told = DiskClocks::since_start(now, start_unix_s);
+                let told = Now::since_start(now, start_unix_s);
                 let bindings = from_disk(told, bindings);
                 out.note("dhcpd", || format!("begins with {} bindings", stored.len()));
                 out.ledger.respecified(out.now, &spec);
@@ -203,17 +204,16 @@ impl Router {
     fn dhcpd_event(&mut self, out: &mut Outside, event: Event) {
         match event {
             Event::Bind { token, binding } => {
-                let clocks = self.disk_clocks(out);
+                let now = self.clocks(out.now).now();
                 let message = FromDhcpd::Bind {
                     token: token.map_or(NOBODY_WAITS, |token| token.0),
-                    binding: to_disk(clocks, binding),
-                    start_unix_s: clocks.start_unix_s(),
+                    binding: to_disk(now, binding),
+                    start_unix_s: now.start_unix_s(),
                 };
                 let told =
                     self.dhcpd.begun && self.tell(out, RoleName::Dhcpd, Said::FromDhcpd(message));
                 if let Some(token) = token.filter(|_| !told) {
-                    let now = self.clocks(out.now).mono;
-                    self.dhcpd.server.handle_input(now, Input::Away(token));
+                    self.dhcpd.server.handle_input(now.mono, Input::Away(token));
                 }
             }
             Event::Conflict { address, .. } => {
@@ -274,14 +274,6 @@ impl Router {
     pub(super) fn lan_mac(&self) -> Option<EthernetAddress> {
         let mac = self.link(BRIDGE)?.mac?;
         Some(EthernetAddress(mac.0))
-    }
-
-    fn disk_clocks(&self, out: &Outside) -> DiskClocks {
-        let clocks = self.clocks(out.now);
-        DiskClocks {
-            now: clocks.mono,
-            unix_s: clocks.unix_s,
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use lintel_ipc::netd::{HandOver, ToNetd};
 use lintel_model::observed::ObservedState;
 use lintel_model::{LinkName, RoleName};
 use lintel_plan::fake::{FakeKernel, port};
+use lintel_roles::now::Now;
 
 pub use controld::Controld;
 pub use dhcpd::Dhcpd;
@@ -57,6 +58,14 @@ pub struct Clocks {
 }
 
 impl Clocks {
+    /// As a role takes it.
+    pub fn now(&self) -> Now {
+        Now {
+            mono: self.mono,
+            unix_s: self.unix_s,
+        }
+    }
+
     /// A deadline of a machine in true time.
     pub fn true_time(&self, mono: Option<Instant>) -> Option<Instant> {
         let mono = mono?;

@@ -9,7 +9,7 @@ use lintel_model::services::{WanLink, WanSpec};
 use lintel_model::{LinkName, RoleName};
 use lintel_proto::dhcp_client::{Client, ClientConfig, Event, Input, Output};
 use lintel_proto::rng::SeededRng;
-use lintel_roles::wand::convert::{Clocks as DiskClocks, from_disk, to_disk};
+use lintel_roles::wand::convert::{from_disk, to_disk};
 use lintel_wire::frame::EthernetAddress;
 
 use super::{LAN_PORT, Router, WAN_PORT};
@@ -121,8 +121,8 @@ impl Router {
         host_name: Option<String>,
         kept: Option<WanLease>,
     ) {
-        let clocks = self.wan_clocks(out);
-        let now = clocks.now;
+        let clocks = self.clocks(out.now);
+        let now = clocks.mono;
         let name = link.name.clone();
         let fits = self.wand.ports.get(&name).is_some_and(|port| {
             port.link.mac == link.mac && port.link.index == link.index && (port.detect || !detect)
@@ -133,7 +133,7 @@ impl Router {
                 host_name,
                 detect,
             };
-            let kept = kept.and_then(|lease| from_disk(clocks, lease));
+            let kept = kept.and_then(|lease| from_disk(clocks.now(), lease));
             let port = Port {
                 link: link.clone(),
                 client: Client::new(now, config, kept),
@@ -320,13 +320,13 @@ impl Router {
     }
 
     fn tell_lease(&mut self, out: &mut Outside, name: &LinkName) {
-        let clocks = self.wan_clocks(out);
+        let clocks = self.clocks(out.now);
         let lease = self
             .wand
             .ports
             .get(name)
             .and_then(|port| port.client.lease())
-            .map(|lease| to_disk(clocks, name, lease));
+            .map(|lease| to_disk(clocks.now(), name, lease));
         if let Some(lease) = lease {
             self.tell(out, RoleName::Wand, Said::FromWand(FromWand::Lease(lease)));
         }
@@ -342,13 +342,5 @@ impl Router {
             text: String::new(),
         };
         self.tell(out, RoleName::Wand, Said::FromWand(state));
-    }
-
-    fn wan_clocks(&self, out: &Outside) -> DiskClocks {
-        let clocks = self.clocks(out.now);
-        DiskClocks {
-            now: clocks.mono,
-            unix_s: clocks.unix_s,
-        }
     }
 }
