@@ -10,6 +10,7 @@
 use std::process::Command;
 
 pub mod capture;
+pub mod keyboard;
 pub mod machine;
 pub mod memory;
 pub mod prober;

@@ -2,8 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use netns_tests::{Workdir, until_some};
 
+use crate::keyboard::Keyboard;
 use crate::write_log;
 
 /// What init prints first of all.
@@ -21,9 +21,6 @@ pub const READY: &str = "lintel: ready";
 
 /// The log of the guest's writes, below the work directory.
 pub const WRITE_LOG: &str = "writes.log";
-
-/// How long a key is down that is typed.
-const KEY_MS: u32 = 20;
 
 /// QEMU's monitor, below the work directory.
 const MONITOR: &str = "monitor";
@@ -135,7 +132,7 @@ impl Machine {
         let monitor = dir.path(MONITOR);
         let _ = fs::remove_file(&monitor);
         let monitor_at = format!("unix:{},server=on,wait=off", monitor.display());
-        command.args(["-monitor", &monitor_at]);
+        command.args(["-qmp", &monitor_at]);
         if let Some(rtc) = &boot.rtc {
             command.args(["-rtc", &format!("base={rtc}")]);
         }
@@ -211,32 +208,9 @@ impl Machine {
         }
     }
 
-    /// Holds a key of the machine's keyboard for so long; returns at once.
-    pub fn hold_key(&self, key: &str, ms: u32) {
-        self.hold_keys(std::iter::once(key), ms);
-    }
-
-    /// Types a line at the machine's keyboard: small letters, digits, blanks, `-` and `=`.
-    pub fn type_keys(&self, line: &str) {
-        let key = |at: usize| match line.get(at..=at).expect("ASCII") {
-            " " => "spc",
-            "-" => "minus",
-            "=" => "equal",
-            key => key,
-        };
-        let keys = (0..line.len()).map(key).chain(["ret"]);
-        self.hold_keys(keys, KEY_MS);
-    }
-
-    /// One key after the other; QEMU keeps each until those before it are up again.
-    fn hold_keys<'k>(&self, keys: impl Iterator<Item = &'k str>, ms: u32) {
-        let mut monitor = UnixStream::connect(&self.monitor).expect("QEMU's monitor");
-        // A command that comes with the end of its connection may stay unread.
-        prompt(&mut monitor);
-        for key in keys {
-            writeln!(monitor, "sendkey {key} {ms}").expect("QEMU reads its monitor");
-            prompt(&mut monitor);
-        }
+    /// The machine's keyboard.
+    pub fn keyboard(&self) -> Keyboard {
+        Keyboard::of(&self.monitor)
     }
 
     /// When QEMU was started.
@@ -327,18 +301,6 @@ impl Machine {
     pub fn cut_power(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Waits until QEMU's monitor has done what it was told.
-fn prompt(monitor: &mut UnixStream) {
-    let mut said = Vec::new();
-    let mut part = [0; 512];
-    while !said.ends_with(b"\n(qemu) ") {
-        let length = monitor.read(&mut part).expect("QEMU's monitor");
-        let text = String::from_utf8_lossy(&said);
-        assert!(length > 0, "the monitor ended after {text}");
-        said.extend(part.iter().take(length));
     }
 }
 

@@ -76,6 +76,12 @@ impl Owner {
         status
     }
 
+    /// How long the box is up, by its own clock.
+    fn uptime_s(&self) -> u64 {
+        let info = self.must("GET", "/api/system/info", &Value::Null);
+        info["uptime_s"].as_u64().unwrap()
+    }
+
     fn has_name(&self) -> bool {
         self.host.dig(BOX, &["nas.lan"]) == ["192.168.1.77"]
     }
@@ -229,17 +235,23 @@ fn the_held_button_resets_the_password_or_everything() {
             .machine()
             .line("the button is /dev/input/event", SOON);
     });
-    step("pressed for a second it does nothing", || {
-        street.machine().hold_key("f12", 1_000);
-        street.machine().hold_key("a", 7_000);
-        // Longer than both.
-        let at = std::time::Instant::now() + Duration::from_secs(8);
-        until("they are over", SOON, || std::time::Instant::now() >= at);
+    let mut keyboard = street.machine().keyboard();
+    step("a short press does nothing, nor does another key", || {
+        keyboard.press("f12");
+        keyboard.release("f12");
+        keyboard.press("a");
+        // By the guest's clock: a busy host may run it slowly.
+        let over_s = owner.uptime_s() + 8;
+        until("eight seconds are over", BOOT, || owner.uptime_s() > over_s);
+        keyboard.release("a");
         owner.claimed(true);
+        let serial = street.machine().printed();
+        assert!(!serial.contains("the button is held"), "{serial}");
     });
-    step("held for six seconds it takes the password", || {
-        street.machine().hold_key("f12", 6_000);
+    step("held for five seconds it takes the password", || {
+        keyboard.press("f12");
         street.machine().line("let go now, and the password", SOON);
+        keyboard.release("f12");
         street
             .machine()
             .line("the button takes the password away", SOON);
@@ -252,11 +264,12 @@ fn the_held_button_resets_the_password_or_everything() {
         assert_eq!(owner.notice(), None, "the owner has seen it");
         assert!(owner.has_name());
     });
-    step("held for twelve seconds it removes everything", || {
-        street.machine().hold_key("f12", 12_000);
+    step("held for ten seconds it removes everything", || {
+        keyboard.press("f12");
         street
             .machine()
-            .line("everything that is stored is removed", SOON);
+            .line("let go now, and everything that is stored is removed", SOON);
+        keyboard.release("f12");
         street.machine().line("/data was made anew", SOON);
         street.machine().wait(SOON);
         boot(&mut street, button);
@@ -304,7 +317,8 @@ fn at_a_pc_the_screen_s_prompt_and_the_loader_take_the_password() {
         let typed = SECOND.replace(' ', "-");
         street
             .machine()
-            .type_keys(&format!("auth password change password={typed}"));
+            .keyboard()
+            .type_line(&format!("auth password change password={typed}"));
         let typed = json!({ "password": typed });
         // With it every session ends; a wrong password would make the next one wait.
         until("it is changed", SOON, || {
