@@ -128,9 +128,6 @@ struct Promise {
 /// The disk and dhcpd count in whole seconds, each rounding its own way.
 const ROUNDING: Duration = Duration::from_secs(3);
 
-/// How long a binding may be on its way between dhcpd, controld and the disk.
-const UNDER_WAY: Duration = Duration::from_secs(15);
-
 /// Clients whose last wish is remembered: more than any scenario's honest ones.
 const WANTED_MAX: usize = 1000;
 
@@ -140,7 +137,6 @@ pub struct Ledger {
     promises: BTreeMap<Ipv4Addr, Promise>,
     /// What each client asked for last.
     wanted: BTreeMap<Key, Ipv4Addr>,
-    clock_stepped: Option<Instant>,
     /// Revisions whose call was answered, with their texts.
     pub revisions: BTreeMap<u64, String>,
 }
@@ -174,7 +170,7 @@ impl Ledger {
                 key: key.clone(),
                 made: now,
                 until,
-                excused: self.clock_stepped.is_some_and(|at| now < at + UNDER_WAY),
+                excused: false,
             },
         );
         let other = other?;
@@ -239,10 +235,9 @@ impl Ledger {
         }
     }
 
-    /// The wall clock was set. A controld that runs (since `boot`) lets what was given since then
-    /// follow; what was given before, and what is under way, it cannot tell from wrong times.
-    pub fn clock_stepped(&mut self, now: Instant, boot: Option<Instant>) {
-        self.clock_stepped = Some(now);
+    /// The wall clock was set. A controld that runs lets what was given since the `boot` follow;
+    /// what was given before it cannot tell from wrong times.
+    pub fn clock_stepped(&mut self, boot: Option<Instant>) {
         for promise in self.promises.values_mut() {
             let follows = boot.is_some_and(|boot| promise.made > boot);
             promise.excused |= !follows;

@@ -42,9 +42,16 @@ fn end_of(lease: &WanLease) -> u64 {
     lease.bound_unix_s.saturating_add(u64::from(lease.lease_s))
 }
 
-/// Whether an address is in use by the client it was given to.
+/// Whether an address is in use by the client it was given to. A binding of the future, which the
+/// clock has leapt behind and which did not follow, would be for years: it is not.
 pub(super) fn is_live(binding: &Binding, unix_s: u64) -> bool {
-    binding.state == BindingState::Bound && binding.expires_unix_s > unix_s
+    binding.state == BindingState::Bound
+        && binding.expires_unix_s > unix_s
+        && is_of_its_time(binding, unix_s)
+}
+
+fn is_of_its_time(binding: &Binding, unix_s: u64) -> bool {
+    binding.bound_unix_s <= unix_s.saturating_add(AHEAD_S_MAX)
 }
 
 /// What is on disk, by address. A binding of the future was noted by a clock that was ahead: by
@@ -53,7 +60,7 @@ pub(super) fn is_live(binding: &Binding, unix_s: u64) -> bool {
 pub(super) fn from_disk(bindings: Vec<Binding>, now: Now) -> BTreeMap<Ipv4Addr, Binding> {
     let start_s = now.unix_s.saturating_sub(now.mono.as_secs());
     let in_time = |binding: Binding| {
-        if binding.bound_unix_s <= now.unix_s.saturating_add(AHEAD_S_MAX) {
+        if is_of_its_time(&binding, now.unix_s) {
             return binding;
         }
         let lasts_s = binding.expires_unix_s.saturating_sub(binding.bound_unix_s);

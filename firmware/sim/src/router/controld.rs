@@ -184,6 +184,7 @@ impl Router {
         }
         self.controld.flushing = false;
         self.controld.disk.end_flush();
+        self.clock_on_disk |= self.clock_noticed;
         for output in std::mem::take(&mut self.controld.held) {
             self.controld_says(out, output);
         }
@@ -236,6 +237,7 @@ impl Router {
         if self.flush_if_promised(out, promised) {
             self.controld.held.extend(said);
         } else {
+            self.clock_on_disk = true;
             for output in said {
                 self.controld_says(out, output);
             }

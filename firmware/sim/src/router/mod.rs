@@ -105,6 +105,8 @@ pub struct Router {
     pub timed: Timed,
     /// controld has looked at the clock since it was set.
     pub(crate) clock_noticed: bool,
+    /// What controld noted since is on disk by the new time.
+    pub(crate) clock_on_disk: bool,
 }
 
 impl Router {
@@ -125,6 +127,7 @@ impl Router {
             dnsd: Dnsd::default(),
             timed: Timed::default(),
             clock_noticed: true,
+            clock_on_disk: true,
         }
     }
 
@@ -164,6 +167,8 @@ impl Router {
         }
         out.note("box", || format!("loses power for {} s", away.as_secs()));
         self.on = false;
+        self.clock_noticed &= self.clock_on_disk;
+        self.clock_on_disk = true;
         self.unnoticed(out);
         self.controld.power_cut(out);
         self.sessions = Sessions::default();

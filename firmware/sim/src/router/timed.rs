@@ -285,9 +285,9 @@ impl Router {
     pub fn step_clock(&mut self, out: &mut Outside, by_ns: i64) {
         self.wall.step(out.now, by_ns);
         let seen = self.on && self.controld.core.is_some();
-        out.ledger
-            .clock_stepped(out.now, seen.then_some(self.boot_at));
+        out.ledger.clock_stepped(seen.then_some(self.boot_at));
         self.clock_noticed = false;
+        self.clock_on_disk = false;
     }
 
     /// How far the wall clock is from the truth.

@@ -182,6 +182,20 @@ fn leases_given_since_the_start_leap_with_the_clock_and_older_ones_do_not() {
 }
 
 #[test]
+fn a_binding_that_the_clock_leaps_behind_does_not_last_for_years() {
+    let mut before = Bench::settled();
+    let laptop = super::leases::binding(1, Some("laptop"));
+    before.input(Input::Dhcpd(vec![super::leases::bind(1, laptop)]));
+    // The next boot finds it, ten years later by a clock that is wrong.
+    let mut bench = Bench::at(10_000, 315_360_000, start(), before.core.store);
+    bench.join_all();
+    assert_eq!(bench.status().leases.active, 0);
+    bench.leap_s -= 630_720_000;
+    bench.pass_ms(1_000);
+    assert_eq!(bench.status().leases.active, 0, "nobody has it so long");
+}
+
+#[test]
 fn a_renewal_by_a_clock_of_the_past_survives_the_leap_and_a_crash() {
     const LEASE_S: u64 = 3600;
     let renew = |bench: &mut Bench| {
