@@ -235,7 +235,7 @@ impl Ledger {
         }
     }
 
-    /// The wall clock was set. A controld that runs lets what was given since the `boot` follow;
+    /// The wall clock was set. A box that runs lets what was given since the `boot` follow;
     /// what was given before it cannot tell from wrong times.
     pub fn clock_stepped(&mut self, boot: Option<Instant>) {
         for promise in self.promises.values_mut() {

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::Store;
 use crate::error::StoreError;
+use crate::facts::{ClockNote, Fact, set};
 use crate::revisions::{signed, unsigned};
 
 /// Most bindings kept: a /20 full of devices. Beyond it the ones that ended longest ago go.
@@ -18,6 +19,26 @@ impl Store {
     /// returns, or none. A binding replaces the one of the same address.
     pub fn put_bindings<'a>(
         &mut self,
+        bindings: impl IntoIterator<Item = &'a Binding>,
+        now_unix_s: u64,
+    ) -> Result<(), StoreError> {
+        self.write_bindings(None, bindings, now_unix_s)
+    }
+
+    /// The clock was set: writes the bindings that follow it and by which clock they are counted
+    /// now, both or none.
+    pub fn follow_clock<'a>(
+        &mut self,
+        clock: &ClockNote,
+        bindings: impl IntoIterator<Item = &'a Binding>,
+        now_unix_s: u64,
+    ) -> Result<(), StoreError> {
+        self.write_bindings(Some(clock), bindings, now_unix_s)
+    }
+
+    fn write_bindings<'a>(
+        &mut self,
+        clock: Option<&ClockNote>,
         bindings: impl IntoIterator<Item = &'a Binding>,
         now_unix_s: u64,
     ) -> Result<(), StoreError> {
@@ -66,6 +87,9 @@ impl Store {
                     bound: BINDINGS_ENTRIES_MAX,
                 });
             }
+        }
+        if clock.is_some() {
+            set(&change, Fact::Clock, clock)?;
         }
         change.commit().map_err(&failed)?;
         self.bindings_count = count;

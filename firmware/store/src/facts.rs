@@ -28,6 +28,8 @@ pub enum Fact {
     Leaving,
     /// Wall clock when it was last known to be right or at least running, Unix seconds.
     LastTime,
+    /// By which clock the bindings are counted.
+    Clock,
     /// Frequency correction with which the clock runs right, 2^-16 parts per million.
     Drift,
     /// Key and certificate of the box's pages.
@@ -45,6 +47,16 @@ pub struct ResetNote {
     pub reset: Reset,
     /// Identity of the boot in which it was done.
     pub boot_id: String,
+}
+
+/// By which clock the bindings are counted: a process that finds it otherwise knows by how much it
+/// was set meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct ClockNote {
+    /// Identity of the boot that this is of; of another it says nothing.
+    pub boot_id: String,
+    /// When that clock says the box started, Unix seconds.
+    pub start_unix_s: i64,
 }
 
 /// What is noted now and then, and never waited for.
@@ -69,6 +81,7 @@ impl Fact {
             Self::Reset => "reset",
             Self::Leaving => "leaving",
             Self::LastTime => "last-time",
+            Self::Clock => "clock",
             Self::Drift => "drift",
             Self::Tls => "tls",
             Self::Restored => "restored",
@@ -179,6 +192,17 @@ impl Store {
             }
             change.commit().map_err(&failed)
         })
+    }
+
+    /// By which clock the bindings are counted.
+    pub fn clock_note(&self) -> Result<Option<ClockNote>, StoreError> {
+        self.fact(Fact::Clock)
+    }
+
+    /// Stores it for a box that has just started. Without a flush of its own: of an earlier boot
+    /// it says nothing.
+    pub fn note_clock(&mut self, clock: &ClockNote) -> Result<(), StoreError> {
+        self.unpromised(|db| set(db, Fact::Clock, Some(clock)))
     }
 
     /// The frequency correction with which the clock ran right, 2^-16 parts per million.

@@ -35,7 +35,7 @@ use rusqlite::{Connection, OpenFlags};
 pub use backups::{BACKUPS_BYTES_MAX, BackupDraft, BackupHead, BackupOrigin, BackupRow};
 pub use bindings::BINDINGS_ENTRIES_MAX;
 pub use error::StoreError;
-pub use facts::{Fact, Notes, ResetNote};
+pub use facts::{ClockNote, Fact, Notes, ResetNote};
 pub use people::{
     AUDIT_LINES_MAX, AuditLine, SESSIONS_ENTRIES_MAX, SessionRow, TOKENS_ENTRIES_MAX, TokenRow,
 };

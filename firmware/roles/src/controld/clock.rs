@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 
 use lintel_api::types::{ClockStatus, Event};
+use lintel_ipc::init::Start;
 use lintel_ipc::timed::{FromTimed, ToTimed};
 use lintel_model::RoleName;
 use lintel_model::clock::{ClockReport, TIME_SOURCES_MAX};
 use lintel_model::lease::Binding;
-use lintel_store::Notes;
+use lintel_store::{ClockNote, Notes, Store};
 
 use super::core::{Core, Now, Output, bounded_drops};
 use super::time_calls::Setting;
@@ -44,15 +45,15 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// A leap is told from `now` on, not from the first input: the clock may be set between.
-    pub(super) fn new(drift: Option<i64>, now: Now) -> Self {
+    /// A leap is told from `noted` on, not from the first input: the clock may be set between.
+    pub(super) fn new(drift: Option<i64>, noted: Now) -> Self {
         Self {
             report: None,
             ahead_s: 0,
             setting: None,
             sets: 0,
             drift,
-            start_s: now.start_unix_s(),
+            start_s: noted.start_unix_s(),
         }
     }
 }
@@ -105,8 +106,12 @@ impl Core {
             .collect();
         // Whatever the disk says: a renewal is not held any more then, and writes it.
         self.bindings.extend(followed);
-        if !rows.is_empty() {
-            self.write(now, &rows);
+        let note = clock_note(&self.start, now);
+        let written = self.stored("following the clock", |store| {
+            store.follow_clock(&note, &rows, now.unix_s)
+        });
+        if written.is_some() {
+            self.hold_rows(&rows);
         }
         if let Some(lease) = &mut self.facts.wan_lease
             && since_start(lease.bound_unix_s)
@@ -115,6 +120,10 @@ impl Core {
             self.note(now);
         }
         self.lan_since_unix_s = self.lan_since_unix_s.saturating_add_signed(by_s);
+        // What waits for a time of the wall clock.
+        self.lease_end_at = Some(now.mono);
+        self.leaving_due = Some(now.mono);
+        self.dns_changed(now);
         let unsigned = |at_s: i64| u64::try_from(at_s).unwrap_or(0);
         self.people_leap(unsigned(noted_s), unsigned(noted_until_s), by_s);
     }
@@ -218,6 +227,34 @@ impl Core {
         let sources = self.clock.report.iter().flat_map(|report| &report.sources);
         let agreeing = sources.filter(|s| matches!(s.state.as_str(), "followed" | "agrees"));
         u32::try_from(agreeing.count()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Now by the clock that bindings were counted by when the process before this one ended, if that
+/// was in the same boot: it may have been set meanwhile. At a box's start it is ours, and noted.
+pub(super) fn counted_by(
+    note: Option<ClockNote>,
+    store: &mut Store,
+    start: &Start,
+    now: Now,
+) -> Now {
+    match note {
+        Some(note) if note.boot_id == start.boot_id => {
+            Now::since_start(now.mono, note.start_unix_s)
+        }
+        _ => {
+            if let Err(error) = store.note_clock(&clock_note(start, now)) {
+                log::warn!("noting the clock: {error}");
+            }
+            now
+        }
+    }
+}
+
+fn clock_note(start: &Start, now: Now) -> ClockNote {
+    ClockNote {
+        boot_id: start.boot_id.clone(),
+        start_unix_s: now.start_unix_s(),
     }
 }
 

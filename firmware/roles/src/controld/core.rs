@@ -345,9 +345,11 @@ impl Core {
         for notice in loaded.notices {
             own_notices.insert(notice.code, notice);
         }
+        // The first input tells by how much the clock was set since, and moves what is kept.
+        let counted = super::clock::counted_by(kept.clock, &mut store, &start, now);
         let wan_lease = kept
             .wan_lease
-            .filter(|lease| super::leases::is_running(lease, now.unix_s));
+            .filter(|lease| super::leases::is_running(lease, counted.unix_s));
         let facts = Facts {
             links: Vec::new(),
             board: start.board.clone(),
@@ -359,7 +361,8 @@ impl Core {
             run: start.run.is_some(),
         };
         let mut core = Self {
-            auth: Auth::new(kept.password, kept.sessions, kept.tokens, now).with_totp(kept.totp),
+            auth: Auth::new(kept.password, kept.sessions, kept.tokens, counted)
+                .with_totp(kept.totp),
             audit: super::audit::Audit::default(),
             once: super::once::Once::default(),
             resolved: lintel_plan::resolve(&loaded.active.config, &facts),
@@ -381,20 +384,20 @@ impl Core {
             preview_id: 0,
             window: None,
             leaving_due: Some(now.mono),
-            lan_since_unix_s: now.unix_s,
+            lan_since_unix_s: counted.unix_s,
             sysctls_asked: Vec::new(),
             detection_until: None,
             up: BTreeSet::new(),
             told: BTreeSet::new(),
             looked: false,
             held: BTreeMap::new(),
-            bindings: super::leases::from_disk(kept.bindings, now),
+            bindings: super::leases::from_disk(kept.bindings, counted),
             stored_lease: wan_lease,
             wan_state: None,
             wan_dropped: Vec::new(),
             dhcp_dropped: Vec::new(),
             dns_statistics: DnsCounters::default(),
-            clock: super::clock::Clock::new(kept.drift, now),
+            clock: super::clock::Clock::new(kept.drift, counted),
             dns_sent: None,
             dns_due: None,
             dns_last: None,
@@ -402,7 +405,7 @@ impl Core {
             cpu_before: None,
             lives: Vec::new(),
             lease_end_at: Some(now.mono),
-            leases_told_until: now.unix_s,
+            leases_told_until: counted.unix_s,
             init_uses: HashMap::new(),
             init_id: 0,
             own_notices,

@@ -168,13 +168,18 @@ impl Core {
     }
 
     /// Writes bindings as they are.
-    pub(super) fn write(&mut self, now: Now, rows: &[Binding]) -> Option<()> {
+    fn write(&mut self, now: Now, rows: &[Binding]) -> Option<()> {
         self.stored("storing bindings", |store| {
             store.put_bindings(rows, now.unix_s)
         })?;
+        self.hold_rows(rows);
+        Some(())
+    }
+
+    /// These are on disk as they are.
+    pub(super) fn hold_rows(&mut self, rows: &[Binding]) {
         let ends = rows.iter().map(|row| (row.address, row.expires_unix_s));
         self.held.extend(ends);
-        Some(())
     }
 
     /// Whether the disk says all that matters of a binding already.

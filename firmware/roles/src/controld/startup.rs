@@ -14,7 +14,7 @@ use lintel_model::config::{Config, PortSelector, Problem};
 use lintel_model::facts::{DataState, Notice, NoticeCode, Severity};
 use lintel_model::lease::{Binding, WanLease};
 use lintel_store::{
-    Revision, RevisionDraft, RevisionState, SessionRow, Store, StoreError, TokenRow,
+    ClockNote, Revision, RevisionDraft, RevisionState, SessionRow, Store, StoreError, TokenRow,
 };
 
 use super::confirm::not_confirmed;
@@ -53,6 +53,7 @@ pub(super) struct Kept {
     pub(super) tokens: Vec<TokenRow>,
     pub(super) bindings: Vec<Binding>,
     pub(super) drift: Option<i64>,
+    pub(super) clock: Option<ClockNote>,
     pub(super) leaving: Vec<Ipv4Net>,
 }
 
@@ -67,6 +68,7 @@ impl Kept {
             tokens: store.tokens()?,
             bindings: store.bindings()?,
             drift: store.drift()?,
+            clock: store.clock_note()?,
             leaving: store.leaving()?,
         })
     }

@@ -74,6 +74,14 @@ fn start() -> Start {
     }
 }
 
+/// The same box, started again.
+fn next_boot() -> Start {
+    Start {
+        boot_id: "1".to_owned(),
+        ..start()
+    }
+}
+
 /// Two ports, nothing set.
 fn bare_kernel() -> FakeKernel {
     FakeKernel::new(ObservedState {

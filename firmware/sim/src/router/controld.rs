@@ -326,10 +326,14 @@ impl Router {
 
     /// After any start: what was promised is there.
     fn check_stored(&mut self, out: &mut Outside) {
-        let unix_s = self.clocks(out.now).unix_s;
+        let now = self.now(out);
         let Some(core) = &mut self.controld.core else {
             return;
         };
+        // controld may have ended before the clock was set: its first input moves the rows.
+        let note = core.store_mut().clock_note().ok().flatten();
+        let counted = note.map_or(now, |note| Now::since_start(now.mono, note.start_unix_s));
+        let unix_s = counted.unix_s;
         let in_force = core.revision();
         let bindings = match core.store_mut().bindings() {
             Ok(bindings) => bindings,

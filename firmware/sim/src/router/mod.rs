@@ -167,9 +167,12 @@ impl Router {
         }
         out.note("box", || format!("loses power for {} s", away.as_secs()));
         self.on = false;
-        self.clock_noticed &= self.clock_on_disk;
-        self.clock_on_disk = true;
-        self.unnoticed(out);
+        // The clock was set, and the disk does not know it yet: nobody can tell at the next start
+        // what the leases are counted by.
+        if !std::mem::replace(&mut self.clock_on_disk, true) {
+            out.ledger.excuse();
+        }
+        self.clock_noticed = true;
         self.controld.power_cut(out);
         self.sessions = Sessions::default();
         self.netd.end();
@@ -193,10 +196,7 @@ impl Router {
                 // The descriptors it kept are gone with it.
                 self.kernel.state.sockets.clear();
             }
-            RoleName::Controld => {
-                self.unnoticed(out);
-                self.controld.killed(out);
-            }
+            RoleName::Controld => self.controld.killed(out),
             RoleName::Dhcpd => self.dhcpd.end(),
             RoleName::Wand => self.wand.end(),
             RoleName::Dnsd => self.dnsd.end(),
@@ -238,14 +238,6 @@ impl Router {
             self.connect(out, role);
         }
         self.hand_over_all(out, role);
-    }
-
-    /// controld ends before it saw that the clock was set: nobody can know what its leases were
-    /// counted by.
-    fn unnoticed(&mut self, out: &mut Outside) {
-        if !std::mem::replace(&mut self.clock_noticed, true) {
-            out.ledger.excuse();
-        }
     }
 
     /// Whether a role runs.

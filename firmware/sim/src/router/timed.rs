@@ -284,7 +284,7 @@ impl Router {
     /// Somebody sets the wall clock.
     pub fn step_clock(&mut self, out: &mut Outside, by_ns: i64) {
         self.wall.step(out.now, by_ns);
-        let seen = self.on && self.controld.core.is_some();
+        let seen = self.on;
         out.ledger.clock_stepped(seen.then_some(self.boot_at));
         self.clock_noticed = false;
         self.clock_on_disk = false;

@@ -187,7 +187,7 @@ fn a_binding_that_the_clock_leaps_behind_does_not_last_for_years() {
     let laptop = super::leases::binding(1, Some("laptop"));
     before.input(Input::Dhcpd(vec![super::leases::bind(1, laptop)]));
     // The next boot finds it, ten years later by a clock that is wrong.
-    let mut bench = Bench::at(10_000, 315_360_000, start(), before.core.store);
+    let mut bench = Bench::at(10_000, 315_360_000, next_boot(), before.core.store);
     bench.join_all();
     assert_eq!(bench.status().leases.active, 0);
     bench.leap_s -= 630_720_000;
@@ -216,14 +216,14 @@ fn a_renewal_by_a_clock_of_the_past_survives_the_leap_and_a_crash() {
     before.pass_ms(1_000_000);
     renew(&mut before);
     // Without power for a day; the clock goes on from where it was kept.
-    let mut bench = Bench::at(10_000, 1_100, start(), before.core.store);
+    let mut bench = Bench::at(10_000, 1_100, next_boot(), before.core.store);
     bench.join_all();
     bench.pass_ms(5_000);
     renew(&mut bench);
     renew(&mut bench);
     let given = bench.ms;
     // controld is killed, and timed sets the clock when the next one runs.
-    let mut again = Bench::at(given, 1_100, start(), bench.core.store);
+    let mut again = Bench::at(given, 1_100, next_boot(), bench.core.store);
     again.join_all();
     again.leap_s += 86_400;
     again.pass_ms(1_000);
@@ -250,6 +250,25 @@ fn a_clock_that_is_set_before_the_first_message_is_followed() {
 }
 
 #[test]
+fn a_clock_that_is_set_while_controld_is_away_is_followed_by_the_next_one() {
+    let mut before = Bench::settled();
+    let laptop = super::leases::binding(1, Some("laptop"));
+    before.input(Input::Dhcpd(vec![super::leases::bind(1, laptop.clone())]));
+    for leap_s in [31_536_000, -63_072_000] {
+        let ms = before.ms + 1_000;
+        let mut bench = Bench::at(ms, before.leap_s + leap_s, start(), before.core.store);
+        bench.join_all();
+        let kept = &bench.core.bindings[&laptop.address];
+        let bound_s = laptop.bound_unix_s.saturating_add_signed(bench.leap_s);
+        assert_eq!(kept.bound_unix_s, bound_s);
+        assert_eq!(bench.status().leases.active, 1);
+        let stored = bench.core.store.bindings().unwrap();
+        assert_eq!(stored[0].bound_unix_s, bound_s);
+        before = bench;
+    }
+}
+
+#[test]
 fn times_that_were_on_their_way_when_the_clock_leapt_are_read_by_their_own_clock() {
     let mut bench = Bench::settled();
     bench.leap_s = 31_536_000;
@@ -263,7 +282,7 @@ fn times_that_were_on_their_way_when_the_clock_leapt_are_read_by_their_own_clock
 
 #[test]
 fn a_binding_of_the_future_lasts_as_long_as_it_was_to_last() {
-    let mut before = Bench::at(10_000, 31_536_000, start(), Store::memory().unwrap());
+    let mut before = Bench::at(10_000, 31_536_000, next_boot(), Store::memory().unwrap());
     before.join_all();
     let wrong = Binding {
         bound_unix_s: UNIX_S + 31_536_000,
