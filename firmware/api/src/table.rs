@@ -1,5 +1,12 @@
 //! The rows, by what they are about, and the parameters that many have.
 
+/// The parameters of a method that changes the configuration: its own, then those that all have.
+macro_rules! of_a_change {
+    ($($own:expr),* $(,)?) => {
+        &[$($own,)* super::REASON, super::DRY_RUN, super::IF_MATCH, super::IDEMPOTENCY_KEY]
+    };
+}
+
 mod config;
 mod household;
 mod people;

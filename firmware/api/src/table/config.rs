@@ -1,6 +1,6 @@
 //! The configuration: read, planned, committed, taken back, kept.
 
-use super::{CURSOR, DRY_RUN, IDEMPOTENCY_KEY, IF_MATCH, LIMIT, REASON, param};
+use super::{CURSOR, IDEMPOTENCY_KEY, LIMIT, param};
 use crate::method::{Access, Method, MethodId, Param, ParamKind, Place, Verb};
 
 const TOML: Param = param(
@@ -27,6 +27,13 @@ const CONFIRM_S: Param = param(
     "take it back after so many seconds unless it is confirmed (10 to 3600)",
 );
 
+/// The same of a change that is taken back unless it is confirmed.
+macro_rules! of_a_confirmed_change {
+    ($($own:expr),* $(,)?) => {
+        &[$($own,)* super::REASON, super::DRY_RUN, CONFIRM_S, super::IF_MATCH, IDEMPOTENCY_KEY]
+    };
+}
+
 const APPLY: Method = Method {
     id: MethodId::ConfigApply,
     name: "config.apply",
@@ -36,15 +43,7 @@ const APPLY: Method = Method {
     changes: true,
     verb: Verb::Put,
     path: "/api/config",
-    params: &[
-        TOML,
-        CONFIG,
-        REASON,
-        DRY_RUN,
-        CONFIRM_S,
-        IF_MATCH,
-        IDEMPOTENCY_KEY,
-    ],
+    params: of_a_confirmed_change![TOML, CONFIG],
     refuses: &[409],
 };
 
@@ -77,20 +76,13 @@ pub(super) const ROWS: [Method; 17] = [
         changes: true,
         verb: Verb::Patch,
         path: "/api/config",
-        params: &[
-            param(
-                "patch",
-                ParamKind::Object,
-                Place::Body,
-                true,
-                "the values that change, as in config; null takes one away (RFC 7396)",
-            ),
-            REASON,
-            DRY_RUN,
-            CONFIRM_S,
-            IF_MATCH,
-            IDEMPOTENCY_KEY,
-        ],
+        params: of_a_confirmed_change![param(
+            "patch",
+            ParamKind::Object,
+            Place::Body,
+            true,
+            "the values that change, as in config; null takes one away (RFC 7396)",
+        )],
         refuses: &[409],
     },
     Method {
@@ -159,7 +151,7 @@ pub(super) const ROWS: [Method; 17] = [
         changes: true,
         verb: Verb::Post,
         path: "/api/config/rollback",
-        params: &[
+        params: of_a_confirmed_change![
             param(
                 "revision",
                 ParamKind::Number,
@@ -180,12 +172,7 @@ pub(super) const ROWS: [Method; 17] = [
                 Place::Body,
                 false,
                 "with undo: only this value",
-            ),
-            REASON,
-            DRY_RUN,
-            CONFIRM_S,
-            IF_MATCH,
-            IDEMPOTENCY_KEY,
+            )
         ],
         refuses: &[404, 409],
     },
@@ -367,7 +354,7 @@ pub(super) const ROWS: [Method; 17] = [
         changes: true,
         verb: Verb::Post,
         path: "/api/config/restore/{id}",
-        params: &[
+        params: of_a_confirmed_change![
             param(
                 "id",
                 ParamKind::Number,
@@ -381,12 +368,7 @@ pub(super) const ROWS: [Method; 17] = [
                 Place::Body,
                 false,
                 "which port takes the place of one that is not clear: {\"eth0\": \"eth2\"}",
-            ),
-            REASON,
-            DRY_RUN,
-            CONFIRM_S,
-            IF_MATCH,
-            IDEMPOTENCY_KEY,
+            )
         ],
         refuses: &[404, 409],
     },

@@ -1,6 +1,6 @@
 //! Names, leases and time.
 
-use super::{CURSOR, DRY_RUN, IDEMPOTENCY_KEY, IF_MATCH, LIMIT, REASON, param};
+use super::{CURSOR, LIMIT, param};
 use crate::method::{Access, Method, MethodId, Param, ParamKind, Place, Verb};
 
 /// Types of records that a configuration holds.
@@ -63,7 +63,7 @@ pub(super) const ROWS: [Method; 12] = [
         changes: true,
         verb: Verb::Post,
         path: "/api/dhcp/reservations",
-        params: &[
+        params: of_a_change![
             mac(Place::Body),
             param(
                 "address",
@@ -78,11 +78,7 @@ pub(super) const ROWS: [Method; 12] = [
                 Place::Body,
                 false,
                 "its name in DNS",
-            ),
-            REASON,
-            DRY_RUN,
-            IF_MATCH,
-            IDEMPOTENCY_KEY,
+            )
         ],
         refuses: &[404, 409],
     },
@@ -95,13 +91,7 @@ pub(super) const ROWS: [Method; 12] = [
         changes: true,
         verb: Verb::Delete,
         path: "/api/dhcp/reservations",
-        params: &[
-            mac(Place::Query),
-            REASON,
-            DRY_RUN,
-            IF_MATCH,
-            IDEMPOTENCY_KEY,
-        ],
+        params: of_a_change![mac(Place::Query)],
         refuses: &[404, 409],
     },
     Method {
@@ -125,7 +115,7 @@ pub(super) const ROWS: [Method; 12] = [
         changes: true,
         verb: Verb::Post,
         path: "/api/dns/records",
-        params: &[
+        params: of_a_change![
             param(
                 "name",
                 ParamKind::Text,
@@ -153,11 +143,7 @@ pub(super) const ROWS: [Method; 12] = [
                 Place::Body,
                 false,
                 "how long others may remember it, seconds (default 300)",
-            ),
-            REASON,
-            DRY_RUN,
-            IF_MATCH,
-            IDEMPOTENCY_KEY,
+            )
         ],
         refuses: &[409],
     },
@@ -170,7 +156,7 @@ pub(super) const ROWS: [Method; 12] = [
         changes: true,
         verb: Verb::Delete,
         path: "/api/dns/records",
-        params: &[
+        params: of_a_change![
             param("name", ParamKind::Text, Place::Query, true, "whose records"),
             param(
                 "type",
@@ -185,11 +171,7 @@ pub(super) const ROWS: [Method; 12] = [
                 Place::Query,
                 false,
                 "only those with this value",
-            ),
-            REASON,
-            DRY_RUN,
-            IF_MATCH,
-            IDEMPOTENCY_KEY,
+            )
         ],
         refuses: &[404, 409],
     },
