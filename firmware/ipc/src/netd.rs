@@ -1,6 +1,8 @@
 //! controld and netd; netd and those it hands descriptors to.
 
 use lintel_model::desired::SocketSpec;
+use lintel_model::features::Lack;
+use lintel_model::nft::Table;
 use lintel_model::observed::ObservedState;
 use lintel_model::preview::Preview;
 use lintel_model::step::Plan;
@@ -29,6 +31,11 @@ pub enum ToNetd {
         /// What might be done.
         plan: Plan,
     },
+    /// Say what the kernel lacks for a bridge and for this table, and do nothing.
+    Probe {
+        /// The table.
+        table: Table,
+    },
 }
 
 /// From netd to controld.
@@ -56,6 +63,8 @@ pub enum FromNetd {
         /// What was found.
         preview: Preview,
     },
+    /// What the kernel lacks; nothing is good.
+    Lacks(Vec<Lack>),
 }
 
 /// A step that the kernel refused.

@@ -4,6 +4,7 @@
 //! * [`config`]: the one typed tree that people write as TOML.
 //! * [`date`]: the calendar.
 //! * [`facts`]: what the world told us (links, lease, disk, detected ports).
+//! * [`features`]: what kernels may lack.
 //! * [`desired`]: what the kernel shall hold; [`services`]: what each role shall serve.
 //! * [`observed`]: what the kernel holds, normalised to the words of [`desired`].
 //! * [`probe`]: tests of the network, and what comes of them.
@@ -20,6 +21,7 @@ pub mod config;
 pub mod date;
 pub mod desired;
 pub mod facts;
+pub mod features;
 pub mod lease;
 pub mod names;
 pub mod nft;

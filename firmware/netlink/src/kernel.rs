@@ -232,6 +232,32 @@ impl Kernel {
         flows::observe(&mut self.nft)
     }
 
+    /// Whether the kernel would take this table: judged by it, and forgotten again.
+    ///
+    /// # Errors
+    /// [`StepFailure`], the kernel's refusal among them.
+    pub fn try_table(&mut self, table: &Table) -> Result<(), StepFailure> {
+        let transaction = Transaction::ReplaceTable(table.clone());
+        let batch = nft::encode_open(self.nft.writer(), None, &transaction)?;
+        let errors = self.nft.batch(batch.writer())?;
+        let more = errors.len().saturating_sub(1);
+        match errors.into_iter().next() {
+            None => Ok(()),
+            Some((seq, ack)) => {
+                let first = Refusal::new(format!("{TABLE}: {}", batch.subject(seq)), ack);
+                Err(StepFailure::Batch { first, more })
+            }
+        }
+    }
+
+    /// Whether the kernel knows links of this kind: it is asked for one that cannot be.
+    ///
+    /// # Errors
+    /// [`StepFailure`], the kernel's refusal among them.
+    pub fn try_link_kind(&mut self, kind: &str) -> Result<(), StepFailure> {
+        Ok(route::try_link_kind(&mut self.route, kind)?)
+    }
+
     /// Closes the box when it has no table of ours yet: nothing comes in or through until the
     /// planner's table replaces this one. Returns whether that was so.
     ///

@@ -79,6 +79,23 @@ pub fn encode(
     generation: Option<u32>,
     transaction: &Transaction,
 ) -> Result<Batch, EncodeError> {
+    let mut batch = encode_open(writer, generation, transaction)?;
+    wire::emit_batch_end(&mut batch.writer);
+    batch.writer.finish()?;
+    Ok(batch)
+}
+
+/// Writes a transaction as a batch without an end: the kernel judges its messages, and then takes
+/// them all back (nfnetlink_rcv_batch, `NFNL_ABORT_VALIDATE`; since 5.10, and before it nothing was
+/// judged beyond the messages themselves).
+///
+/// # Errors
+/// [`EncodeError`]; nothing was sent.
+pub fn encode_open(
+    writer: Writer,
+    generation: Option<u32>,
+    transaction: &Transaction,
+) -> Result<Batch, EncodeError> {
     let mut batch = Batch {
         writer,
         subjects: BTreeMap::new(),
@@ -98,7 +115,6 @@ pub fn encode(
         }
         Transaction::DeleteTable => delete_table(&mut batch),
     }
-    wire::emit_batch_end(&mut batch.writer);
     batch.writer.finish()?;
     Ok(batch)
 }

@@ -269,6 +269,37 @@ pub(crate) fn create_bridge(
     })
 }
 
+/// Asks for a link of this kind that is longer than any link may be. A kernel that knows the kind
+/// refuses the length (since 5.5, `dev_validate_mtu`), another one the kind.
+pub(crate) fn try_link_kind(socket: &mut Socket, kind: &str) -> Result<(), NetlinkError> {
+    let link = LinkRepr {
+        name: Some(TRIED_LINK),
+        kind: Some(kind),
+        mtu: Some(u32::MAX),
+        ..LinkRepr::default()
+    };
+    let asked = send(socket, &format!("links of kind {kind}"), |w| {
+        link.emit(w, msg::NEWLINK, flags::ACK | flags::CREATE | flags::EXCL)
+    });
+    match asked {
+        Err(NetlinkError::Refused(refusal)) if refusal.errno == libc::EINVAL => Ok(()),
+        Err(error) => Err(error),
+        // It was made after all.
+        Ok(()) => {
+            let link = LinkRepr {
+                name: Some(TRIED_LINK),
+                ..LinkRepr::default()
+            };
+            send(socket, "deleting what was tried", |w| {
+                link.emit(w, msg::DELLINK, flags::ACK)
+            })
+        }
+    }
+}
+
+/// Never made.
+const TRIED_LINK: &str = "lintel-try";
+
 /// Deletes a link by name. A port of the hardware refuses by itself.
 pub(crate) fn delete_link(socket: &mut Socket, name: &LinkName) -> Result<(), NetlinkError> {
     let link = LinkRepr {

@@ -8,9 +8,9 @@ mod ruleset;
 use std::io::Write;
 use std::time::Instant;
 
-use lintel_model::nft::{Edit, Expr, Rule, Table, Transaction, Verdict};
-use lintel_netlink::nft;
+use lintel_model::nft::{ChainKind, Edit, Expr, Hook, Rule, Table, Transaction, Verdict};
 use lintel_netlink::socket::Socket;
+use lintel_netlink::{Kernel, nft};
 use namespace::{in_namespace, run, try_run};
 use neli::consts::socket::NlFamily;
 
@@ -278,4 +278,39 @@ fn a_thousand_rules_and_ten_thousand_elements_beside_nft() {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+#[test]
+fn what_the_kernel_cannot_do_is_found_and_nothing_of_it_stays() {
+    in_namespace(
+        "what_the_kernel_cannot_do_is_found_and_nothing_of_it_stays",
+        || {
+            let mut kernel = Kernel::open().unwrap();
+            let mut socket = socket();
+            let before = nft::generation(&mut socket).unwrap();
+            let whole = ruleset::everything();
+            kernel.try_table(&whole).unwrap();
+            kernel.try_link_kind("bridge").unwrap();
+            let unknown = kernel.try_link_kind("nonesuch").unwrap_err();
+            assert_eq!(unknown.errno(), libc::EOPNOTSUPP, "{unknown}");
+            // No kernel translates addresses where packets pass through: as one without the module.
+            let mut impossible = whole.clone();
+            for chain in &mut impossible.chains {
+                if let Some(base) = &mut chain.base {
+                    (base.kind, base.hook) = (ChainKind::Nat, Hook::Forward);
+                }
+            }
+            let refused = kernel.try_table(&impossible).unwrap_err();
+            assert_eq!(refused.errno(), libc::EOPNOTSUPP, "{refused}");
+            // The judges: nothing was made, and what there is stays as it is.
+            assert_eq!(run("nft list ruleset"), "");
+            assert_eq!(nft::generation(&mut socket).unwrap(), before);
+            assert!(!run("ip -o link").contains("lintel-try"));
+            send(&mut socket, &Transaction::ReplaceTable(whole)).unwrap();
+            let held = run("nft list ruleset");
+            assert!(kernel.try_table(&impossible).is_err());
+            kernel.try_table(&Table::default()).unwrap();
+            assert_eq!(run("nft list ruleset"), held);
+        },
+    );
 }

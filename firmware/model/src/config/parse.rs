@@ -14,6 +14,7 @@ use super::{
     RecordType, ReservationConfig, RunConfig, SystemConfig, UpstreamAddr, WanConfig, WanKind,
     WanPort, record_ttl_s,
 };
+use crate::features::Lack;
 
 impl Config {
     /// Reads a configuration text.
@@ -89,6 +90,27 @@ impl Config {
         } else {
             Err(problems)
         }
+    }
+
+    /// What a configuration, which parses, asks for although the running kernel cannot do it.
+    pub fn lacking(text: &str, lacks: &[Lack]) -> Vec<Problem> {
+        let mut reader = Reader::new(text);
+        let (table, _) = DeTable::parse_recoverable(text);
+        let mut table = table.into_inner();
+        // Reading it tells the reader what stands where.
+        if version::bring_forward(&mut table, &mut reader) {
+            config(&mut reader, &Section::root(&table));
+        }
+        for lack in lacks {
+            let (path, what, options) = lack.feature.asked_by();
+            let reason = format!(
+                "{what}, and the running kernel cannot do that: {}",
+                lack.why
+            );
+            let hint = format!("start the box with a kernel that has {options}");
+            reader.problem(path, reason, hint);
+        }
+        reader.into_problems()
     }
 
     /// Checks a configuration that came without text: problems have no line.

@@ -75,7 +75,8 @@ impl Core {
         params: ConfigParams,
     ) -> Answer {
         let (confirm_s, messages) = (params.confirm_s, params.messages);
-        let (_, config) = self.read_config(params)?;
+        let (toml, config) = self.read_config(params)?;
+        self.refuse_lacking(&toml)?;
         let Shown { answer, plan, .. } = self.preview(caller, &config, confirm_s)?;
         if !self.up.contains(&RoleName::Netd) || self.previews.len() >= PREVIEWS_MAX {
             return at_once(&answer);
@@ -272,6 +273,7 @@ impl Core {
         caller: &Caller,
         wish: Wish,
     ) -> Answer {
+        self.refuse_lacking(&wish.toml)?;
         let Shown {
             mut answer, wait, ..
         } = self.preview(caller, &wish.config, wish.confirm_s)?;

@@ -90,7 +90,8 @@ impl Core {
     }
 
     pub(super) fn config_validate(&self, params: ConfigParams) -> Result<ConfigValid, Problem> {
-        let (_, config) = self.read_config(params)?;
+        let (toml, config) = self.read_config(params)?;
+        self.refuse_lacking(&toml)?;
         Ok(ConfigValid {
             notices: lintel_plan::resolve(&config, &self.facts).notices,
         })

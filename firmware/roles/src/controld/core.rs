@@ -239,6 +239,8 @@ pub struct Core {
     pub(super) plan_id: u64,
     pub(super) kernel_writes: u64,
     pub(super) step_error: Option<String>,
+    /// What the kernel lacks, once a step failed and netd looked why.
+    pub(super) lacks: Option<Vec<lintel_model::features::Lack>>,
     pub(super) pending_apply: Option<PendingApply>,
     /// Plans that wait for what netd says of them, by number.
     pub(super) previews: BTreeMap<u64, PendingPreview>,
@@ -379,6 +381,7 @@ impl Core {
             plan_id: 0,
             kernel_writes: 0,
             step_error: None,
+            lacks: None,
             pending_apply: None,
             previews: BTreeMap::new(),
             preview_id: 0,

@@ -2,13 +2,17 @@
 
 use embassy_time::Duration;
 use lintel_api::types::Event;
+use lintel_ipc::call::Problem;
 use lintel_ipc::netd::{FromNetd, ToNetd};
+use lintel_model::config::Config;
 use lintel_model::facts::{Notice, NoticeCode, Severity};
+use lintel_model::features::Lack;
 use lintel_model::observed::{LinkStatus, ObservedState};
 use lintel_model::{LinkName, RoleName};
 use lintel_plan::converge::{ApplyError, Event as Outcome};
 use lintel_store::RevisionState;
 
+use super::config_calls::invalid;
 use super::core::{Core, Now, Output};
 
 /// netd's first look of a session may have come before it knew which sysctls to read; this is
@@ -40,6 +44,7 @@ impl Core {
                 self.converge.handle_observed(now.mono, *observed);
             }
             FromNetd::Previewed { id, preview } => self.previewed(id, preview),
+            FromNetd::Lacks(lacks) => self.lacks = Some(bounded(lacks)),
             FromNetd::Applied {
                 id,
                 done,
@@ -60,6 +65,30 @@ impl Core {
                 };
                 self.converge.handle_applied(now.mono, result);
             }
+        }
+    }
+
+    /// Has netd look whether the kernel was built without something.
+    fn ask_lacks(&mut self) {
+        if let Some(table) = self.resolved.kernel.nft.clone() {
+            self.say(Output::Netd(ToNetd::Probe { table }));
+        }
+    }
+
+    /// Refuses a configuration that asks for what the running kernel cannot do. What the kernel
+    /// holds it can do: a settled one is asked nothing.
+    pub(super) fn refuse_lacking(&self, toml: &str) -> Result<(), Problem> {
+        let lacks = self.lacks.as_deref().unwrap_or_default();
+        if lacks.is_empty() || self.converge.is_settled() {
+            return Ok(());
+        }
+        match Config::lacking(toml, lacks) {
+            problems if problems.is_empty() => Ok(()),
+            problems => Err(Problem {
+                kind: "kernel-cannot".to_owned(),
+                title: "The running kernel cannot do what the configuration asks for".to_owned(),
+                ..invalid(problems)
+            }),
         }
     }
 
@@ -110,6 +139,7 @@ impl Core {
                     if self.step_error.as_ref() != Some(&text) {
                         let error = text.clone();
                         self.tell(now, Event::KernelFailed { error });
+                        self.ask_lacks();
                     }
                     self.step_error = Some(text);
                 }
@@ -222,4 +252,18 @@ impl Core {
         let sysctls = self.resolved.kernel.sysctls.iter();
         sysctls.map(|sysctl| sysctl.path.clone()).collect()
     }
+}
+
+/// Most features that a kernel can lack, and the longest word of it that is kept, characters.
+const LACKS_MAX: usize = 8;
+const WHY_CHARS_MAX: usize = 300;
+
+/// As much as netd can have to tell.
+fn bounded(mut lacks: Vec<Lack>) -> Vec<Lack> {
+    lacks.truncate(LACKS_MAX);
+    for lack in &mut lacks {
+        let clean = lack.why.chars().filter(|c| !c.is_control());
+        lack.why = clean.take(WHY_CHARS_MAX).collect();
+    }
+    lacks
 }

@@ -32,6 +32,7 @@ use lintel_ipc::wand::ToWand;
 use lintel_ipc::webd::{Happened, ToWebd};
 use lintel_model::board::BoardSpec;
 use lintel_model::facts::DataState;
+use lintel_model::features::Lack;
 use lintel_model::observed::ObservedState;
 use lintel_model::preview::{FlowsCut, Preview, StepPreview};
 use lintel_model::{MacAddr, RoleName};
@@ -102,6 +103,8 @@ struct Bench {
     leap_s: i64,
     /// netd refuses every plan.
     refuse: bool,
+    /// What netd finds that the kernel lacks.
+    lacks: Vec<Lack>,
     /// init answers.
     init: bool,
     plans: usize,
@@ -149,6 +152,7 @@ impl Bench {
             ms,
             leap_s,
             refuse: false,
+            lacks: Vec::new(),
             init: true,
             plans: 0,
             sysctls: Vec::new(),
@@ -253,6 +257,10 @@ impl Bench {
                     self.core.handle(now, Input::Netd(applied));
                     let look = self.look();
                     self.core.handle(now, Input::Netd(FromNetd::Observed(look)));
+                }
+                Output::Netd(ToNetd::Probe { .. }) => {
+                    let lacks = FromNetd::Lacks(self.lacks.clone());
+                    self.core.handle(now, Input::Netd(lacks));
                 }
                 Output::Netd(ToNetd::Preview { id, plan }) => {
                     let steps = plan.steps.iter().map(|_| StepPreview::default());

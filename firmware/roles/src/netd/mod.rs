@@ -5,6 +5,7 @@
 //! again. After a restart nothing is lost: the kernel kept its state, and what was opened for other
 //! roles is opened again by the next plan, since the look no longer shows it.
 
+mod features;
 mod hand_over;
 mod preview;
 #[cfg(test)]
@@ -195,6 +196,10 @@ impl Netd {
                 ToNetd::Preview { id, plan } => {
                     let preview = preview::of(&mut self.kernel, &plan, self.told.as_ref());
                     self.tell(&FromNetd::Previewed { id, preview });
+                }
+                ToNetd::Probe { table } => {
+                    let lacks = features::lacks(&mut self.kernel, &table);
+                    self.tell(&FromNetd::Lacks(lacks));
                 }
                 ToNetd::Apply { id, plan } => {
                     let applied = self.apply(id, &plan);

@@ -7,10 +7,14 @@ use std::thread::JoinHandle;
 use lintel_ipc::init::{FromInit, Start, ToInit};
 use lintel_ipc::netd::HandOver;
 use lintel_model::desired::{AddressSpec, SocketKind, SocketSpec};
+use lintel_model::features::Feature;
+use lintel_model::nft::{BaseChain, Chain, ChainKind, Hook, Policy};
 use lintel_model::step::{Action, Hazard, Step};
 use lintel_rt::channel::pair;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+
+use lintel_model::nft::Table;
 
 use super::*;
 
@@ -259,6 +263,44 @@ fn sockets_are_handed_over_again_and_die_with_their_link() {
         run("ip link del wan0");
         assert_eq!(next(&mut late).0, HandOver::Gone { spec });
         while !observed(&mut session).sockets.is_empty() {}
+        bench.stop();
+    });
+}
+
+#[test]
+fn what_the_kernel_lacks_is_named_by_what_asks_for_it() {
+    with_netd("what_the_kernel_lacks", |mut bench| {
+        let mut session = bench.session();
+        let table = observed(&mut session).nft.unwrap();
+        let lacks = |session: &mut Session, table: &Table| {
+            let table = table.clone();
+            session.send(&ToNetd::Probe { table }).unwrap();
+            match next(session).0 {
+                FromNetd::Lacks(lacks) => lacks,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(lacks(&mut session, &table), []);
+        // Where no kernel translates addresses: as one that cannot at all.
+        let mut impossible = table.clone();
+        impossible.chains.push(Chain {
+            name: "srcnat".to_owned(),
+            base: Some(BaseChain {
+                kind: ChainKind::Nat,
+                hook: Hook::Forward,
+                priority: 100,
+                policy: Policy::Accept,
+            }),
+            rules: Vec::new(),
+        });
+        let found = lacks(&mut session, &impossible);
+        let features: Vec<Feature> = found.iter().map(|lack| lack.feature).collect();
+        assert_eq!(features, [Feature::Nat], "{found:?}");
+        // nft sees what was there, and nothing of what was tried.
+        run("nft list chain inet lintel forward");
+        let mut judge = Command::new("nft");
+        judge.args(["list", "chain", "inet", "lintel", "srcnat"]);
+        assert!(!judge.output().unwrap().status.success());
         bench.stop();
     });
 }

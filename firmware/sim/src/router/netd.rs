@@ -87,7 +87,7 @@ impl Router {
                 self.netd_looks(out, true);
             }
             // Nobody on this street asks what would be.
-            ToNetd::Preview { .. } => {}
+            ToNetd::Preview { .. } | ToNetd::Probe { .. } => {}
             ToNetd::Apply { id, plan } => {
                 self.netd.work = Some(Work { id, plan, done: 0 });
                 let life = self.netd.lives;

@@ -1,6 +1,7 @@
 //! The way to the kernel, and which configuration leads it.
 
 use lintel_model::facts::NoticeCode;
+use lintel_model::features::Feature;
 use lintel_store::{RevisionDraft, RevisionState};
 use serde_json::json;
 
@@ -255,4 +256,47 @@ fn a_new_start_says_nothing_to_those_who_serve_before_it_knows_the_links() {
         (again.dns.len(), again.wan.len(), again.dhcp.len()),
         (1, 1, 1)
     );
+}
+
+#[test]
+fn what_the_kernel_lacks_is_told_before_anything_is_stored() {
+    let mut bench = Bench::new(start(), Store::memory().unwrap());
+    bench.refuse = true;
+    bench.lacks = vec![Lack {
+        feature: Feature::Nat,
+        why: "ENOENT: masquerade\n".to_owned(),
+    }];
+    bench.join_all();
+    bench.pass_ms(1_000);
+    assert!(!bench.core.converge.is_settled());
+    let toml = "[lan]\naddress = \"10.9.8.1/24\"\n[wan]\nkind = \"dhcp\"\n";
+    let revisions = bench.core.store.revisions(u64::MAX, 100).unwrap().len();
+    for method in ["config.validate", "config.plan", "config.commit"] {
+        let params = serde_json::json!({ "toml": toml });
+        let refused = bench.local(method, params).unwrap_err();
+        assert_eq!(
+            (refused.status, refused.kind.as_str()),
+            (422, "kernel-cannot"),
+            "{method}"
+        );
+        let [error] = &refused.errors[..] else {
+            panic!("{refused:?}");
+        };
+        assert_eq!((error.path.as_str(), error.line), ("wan.kind", Some(4)));
+        assert!(
+            error.reason.contains("cannot do that: ENOENT: masquerade"),
+            "{error:?}"
+        );
+        assert!(!error.reason.contains('\n') && error.hint.contains("CONFIG_NFT_MASQ"));
+    }
+    let after = bench.core.store.revisions(u64::MAX, 100).unwrap().len();
+    assert_eq!(after, revisions, "nothing was stored");
+
+    // A kernel that holds what is wanted can do it, whatever was thought before.
+    bench.refuse = false;
+    bench.pass_ms(120_000);
+    assert!(bench.core.converge.is_settled());
+    bench
+        .local("config.validate", serde_json::json!({ "toml": toml }))
+        .unwrap();
 }
