@@ -44,7 +44,7 @@ pub struct Port {
 
 impl Port {
     /// What QEMU is told of it.
-    fn arguments(self) -> [String; 4] {
+    fn arguments(self, card: &str) -> [String; 4] {
         let slot = self.slot;
         let tap = |tap: &str| format!("tap,id=port{slot},ifname={tap},script=no,downscript=no");
         let netdev = match self.leads {
@@ -53,7 +53,7 @@ impl Port {
             Leads::Nowhere => format!("hubport,id=port{slot},hubid={slot}"),
         };
         let mac = format!("52:54:00:12:34:{slot:02x}");
-        let device = format!("virtio-net-pci,netdev=port{slot},addr=0x{slot:x},mac={mac},romfile=");
+        let device = format!("{card},netdev=port{slot},addr=0x{slot:x},mac={mac},romfile=");
         ["-netdev".to_owned(), netdev, "-device".to_owned(), device]
     }
 }
@@ -65,6 +65,9 @@ pub struct Street {
     pub boot: Boot,
     /// The box's ports; each of [`Leads::Lan`] and [`Leads::Wan`] once at most.
     pub ports: Vec<Port>,
+    /// QEMU's name of the card behind each; a port of virtio has its path on that bus, which does
+    /// not tell its slot.
+    pub card: &'static str,
     /// The box's disk and logs.
     pub dir: Workdir,
     /// The provider.
@@ -110,6 +113,7 @@ impl Street {
         Self {
             boot,
             ports: vec![port(3, Leads::Lan), port(4, Leads::Wan)],
+            card: "virtio-net-pci",
             dir,
             isp,
             machine: None,
@@ -137,7 +141,7 @@ impl Street {
             .ports
             .iter()
             .copied()
-            .flat_map(Port::arguments)
+            .flat_map(|port| port.arguments(self.card))
             .collect();
         let machine = Machine::launch(qemu, &self.boot, self.disk.as_deref(), &self.dir, &ports);
         self.machine.insert(machine)
