@@ -8,46 +8,42 @@
 )]
 
 use std::process::Output;
-use std::time::Duration;
 
-use netns_tests::client::{DhcpClient, Lease};
-use netns_tests::isp::{self, DhcpServer};
-use netns_tests::street::{CONFIG, Street};
-use netns_tests::{Proc, told, until};
+use netns_tests::client::Lease;
+use netns_tests::home::{Home, PATIENCE};
+use netns_tests::router::Router;
+use netns_tests::street::CONFIG;
+use netns_tests::{isp, told, until};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const ROLES: [&str; 7] = ["netd", "controld", "wand", "dhcpd", "dnsd", "timed", "webd"];
 
-/// A router with one host online.
-struct Home {
-    // Ends before the host's namespace does.
-    _client: Proc,
-    street: Street,
+/// A household whose host is online.
+struct Asked {
+    home: Home,
     lease: Lease,
 }
 
-fn home() -> Home {
-    let street = Street::new(DhcpServer::Dnsmasq, CONFIG, 1);
-    let client = street.hosts[0].dhcp(DhcpClient::Udhcpc, "annes-laptop");
-    let lease = street.hosts[0].lease(PATIENCE);
+fn home() -> Asked {
+    let home = Home::new(1);
+    let lease = home.host().lease(PATIENCE);
     until("the host resolves", PATIENCE, || {
-        street.hosts[0].dig(&lease.dns, &[isp::NAME]) == [isp::WEB]
+        home.host().dig(&lease.dns, &[isp::NAME]) == [isp::WEB]
     });
-    Home {
-        _client: client,
-        street,
-        lease,
-    }
+    Asked { home, lease }
 }
 
-impl Home {
+impl Asked {
+    fn router(&self) -> &Router {
+        self.home.router()
+    }
+
     fn says(&self, args: &[&str]) -> String {
-        self.street.router.cli_ok(args)
+        self.router().cli_ok(args)
     }
 
     fn dig(&self, args: &[&str]) -> Vec<String> {
-        self.street.hosts[0].dig(&self.lease.dns, args)
+        self.home.host().dig(&self.lease.dns, args)
     }
 
     fn address(&self) -> &str {
@@ -65,7 +61,7 @@ fn refusal(output: &Output) -> (i32, String) {
 #[test]
 fn what_only_looks_tells_what_foreign_programs_see() {
     let home = home();
-    let router = &home.street.router.ns;
+    let router = &home.router().ns;
     assert_eq!(home.says(&["health"]), "up\n");
 
     let text = home.says(&["status"]);
@@ -79,7 +75,7 @@ fn what_only_looks_tells_what_foreign_programs_see() {
         assert!(text.contains(role), "{role}: {text}");
     }
 
-    let status = home.street.router.cli_json(&["status"]);
+    let status = home.router().cli_json(&["status"]);
     for pointer in [
         "/system/hostname",
         "/system/version",
@@ -105,7 +101,7 @@ fn what_only_looks_tells_what_foreign_programs_see() {
         assert!(interfaces.contains(part), "{part}: {interfaces}");
     }
     let of_kernel = router.json(["ip", "-j", "link"]);
-    let ours = home.street.router.cli_json(&["network", "interfaces"]);
+    let ours = home.router().cli_json(&["network", "interfaces"]);
     for link in ours.as_array().unwrap() {
         let same = |other: &&Value| other["ifname"] == link["name"];
         let other = of_kernel.as_array().unwrap().iter().find(same);
@@ -115,7 +111,7 @@ fn what_only_looks_tells_what_foreign_programs_see() {
     assert!(home.says(&["network", "info"]).contains(wan));
     assert!(home.says(&["system", "info"]).contains("lintel"));
 
-    let services = told::roles(&home.street.router);
+    let services = told::roles(home.router());
     for role in ROLES {
         let name = std::fs::read_link(format!("/proc/{}/exe", services[role].pid)).unwrap();
         assert!(name.to_string_lossy().contains("lintel") || name.exists());
@@ -141,7 +137,7 @@ fn what_acts_is_seen_by_foreign_programs() {
     let home = home();
 
     // The cache: a question is answered from it, until it is emptied.
-    let counters = || home.street.router.cli_json(&["dns", "statistics"]);
+    let counters = || home.router().cli_json(&["dns", "statistics"]);
     until("the answer is kept", PATIENCE, || {
         home.dig(&[isp::NAME]);
         counters()["cache_entries"].as_u64().unwrap() > 0
@@ -158,10 +154,10 @@ fn what_acts_is_seen_by_foreign_programs() {
     });
 
     // A role: another process, the same service.
-    let before = told::roles(&home.street.router)["dnsd"];
+    let before = told::roles(home.router())["dnsd"];
     assert!(home.says(&["services", "restart", "dnsd"]).contains("dnsd"));
     until("dnsd is another process", PATIENCE, || {
-        let now = told::roles(&home.street.router);
+        let now = told::roles(home.router());
         now.get("dnsd").is_some_and(|now| now.pid != before.pid)
     });
     until("names resolve again", PATIENCE, || {
@@ -178,38 +174,30 @@ fn what_acts_is_seen_by_foreign_programs() {
     });
     assert!(!home.says(&["leases"]).contains("in use"));
     let again = home
-        .street
-        .router
+        .router()
         .cli(&["dhcp", "leases", "delete", home.address()]);
     let (code, words) = refusal(&again);
     assert_eq!(code, 1, "{words}");
     assert!(words.contains("no such lease"), "{words}");
 
     // The password: once.
-    let mut setup = home
-        .street
-        .router
-        .ns
-        .command([netns_tests::router::binary()]);
+    let mut setup = home.router().ns.command([netns_tests::router::binary()]);
     setup
         .args(["auth", "setup", "password=seven green bottles"])
-        .env(
-            "LINTEL_SOCKET",
-            home.street.router.dir.path("run/control.sock"),
-        );
+        .env("LINTEL_SOCKET", home.router().dir.path("run/control.sock"));
     assert!(setup.output().unwrap().status.success());
     let (code, words) = refusal(&setup.output().unwrap());
     assert_eq!(code, 1, "{words}");
     assert!(words.contains("set already"), "{words}");
     let wrong = ["auth", "login", "password=seven brown bottles"];
-    let (code, words) = refusal(&home.street.router.cli(&wrong));
+    let (code, words) = refusal(&home.router().cli(&wrong));
     assert_eq!((code, words.contains("wrong")), (1, true), "{words}");
 }
 
 #[test]
 fn a_configuration_is_shown_checked_planned_and_applied() {
     let home = home();
-    let router = &home.street.router;
+    let router = home.router();
     let shown = home.says(&["config", "show"]);
     assert!(shown.contains("wan0"), "{shown}");
     let file = router.dir.write(
@@ -252,7 +240,7 @@ fn a_configuration_is_shown_checked_planned_and_applied() {
 #[test]
 fn what_is_wrong_is_told_in_sentences_with_a_status() {
     let home = home();
-    let router = &home.street.router;
+    let router = home.router();
     let table: [(&[&str], i32, &str); 11] = [
         (&["frobnicate"], 2, "there is no command"),
         (&["services", "restart"], 2, "is missing"),

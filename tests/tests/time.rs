@@ -33,9 +33,8 @@ struct Scene {
     servers: Vec<Proc>,
 }
 
-/// Good servers at .11 (which the provider's lease names) to .13 (written, or found by the
-/// factory's pool), `faulty` ones beside them, and a router whose clock is five seconds behind.
-fn scene(faulty: &[(&str, &str)], good: Good) -> Scene {
+/// A provider, and the namespaces of a router and of a host on its LAN.
+fn places() -> (Isp, Namespace, Namespace) {
     let (isp, router, host) = (
         Namespace::new("isp"),
         Namespace::new("router"),
@@ -43,7 +42,13 @@ fn scene(faulty: &[(&str, &str)], good: Good) -> Scene {
     );
     isp.join("cust0", &router, "wan0");
     router.join("lan0", &host, "eth0");
-    let isp = Isp::start(isp, "cust0", DhcpServer::Dnsmasq);
+    (Isp::start(isp, "cust0", DhcpServer::Dnsmasq), router, host)
+}
+
+/// Good servers at .11 (which the provider's lease names) to .13 (written, or found by the
+/// factory's pool), `faulty` ones beside them, and a router whose clock is five seconds behind.
+fn scene(faulty: &[(&str, &str)], good: Good) -> Scene {
+    let (isp, router, host) = places();
     let dir = Workdir::new("time");
     let [second, third, _] = isp::POOL;
     let mut servers = [isp::TIME, second, third]
@@ -283,14 +288,7 @@ fn forgeries_and_kisses_do_what_the_rfc_says() {
 
 #[test]
 fn a_clock_set_by_hand_stays_until_time_servers_are_reached() {
-    let (isp, router, host) = (
-        Namespace::new("isp"),
-        Namespace::new("router"),
-        Namespace::new("host"),
-    );
-    isp.join("cust0", &router, "wan0");
-    router.join("lan0", &host, "eth0");
-    let isp = Isp::start(isp, "cust0", DhcpServer::Dnsmasq);
+    let (isp, router, host) = places();
     let dir = Workdir::new("by-hand");
     let [second, third, _] = isp::POOL;
     let config = format!(

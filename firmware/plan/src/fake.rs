@@ -328,6 +328,16 @@ pub fn port(name: LinkName, index: u32) -> LinkStatus {
     }
 }
 
+/// A link that is nobody's business: WireGuard, up, of somebody else.
+pub fn tunnel(name: LinkName, index: u32) -> LinkStatus {
+    LinkStatus {
+        kind: "wireguard".to_owned(),
+        ethernet: false,
+        up: true,
+        ..port(name, index)
+    }
+}
+
 /// The table after a transaction, or why the kernel refuses the whole of it.
 fn nft(table: Option<Table>, transaction: &Transaction) -> Result<Option<Table>, Refusal> {
     let mut table = match transaction {

@@ -14,7 +14,7 @@ use lintel_model::observed::{ForeignObject, LinkStatus, ObservedState};
 use lintel_model::services::Resolved;
 use lintel_model::{IpNet, LinkName, MacAddr};
 use lintel_plan::converge::{ApplyError, Converge, Event};
-use lintel_plan::fake::{FakeKernel, port};
+use lintel_plan::fake::{FakeKernel, port, tunnel};
 use lintel_plan::{diff, print, resolve};
 
 use crate::Tally;
@@ -190,11 +190,7 @@ impl World {
                 .links
                 .push(port(name(&format!("eth{index}")), index + 2));
         }
-        let mut foreign = port(name(FOREIGN), 90);
-        foreign.kind = "wireguard".to_owned();
-        foreign.ethernet = false;
-        foreign.up = true;
-        state.links.push(foreign);
+        state.links.push(tunnel(name(FOREIGN), 90));
         state.addresses.push(AddressSpec {
             link: name(FOREIGN),
             address: net("10.99.0.1/24"),

@@ -8,7 +8,7 @@ use lintel_model::desired::{AddressSpec, DesiredState};
 use lintel_model::facts::{DataState, Facts};
 use lintel_model::lease::WanLease;
 use lintel_model::observed::{LinkStatus, ObservedState};
-use lintel_plan::fake::{FakeKernel, port};
+use lintel_plan::fake::{FakeKernel, port, tunnel};
 use lintel_plan::resolve;
 use proptest::prelude::*;
 
@@ -80,11 +80,7 @@ pub(crate) fn bare(ports: u8) -> FakeKernel {
         let link = port(name(&format!("eth{index}")), u32::from(index) + 2);
         state.links.push(link);
     }
-    let mut foreign = port(name(FOREIGN), 90);
-    foreign.kind = "wireguard".to_owned();
-    foreign.ethernet = false;
-    foreign.up = true;
-    state.links.push(foreign);
+    state.links.push(tunnel(name(FOREIGN), 90));
     state.addresses.push(AddressSpec {
         link: name(FOREIGN),
         address: ipnet("10.99.0.1/24"),

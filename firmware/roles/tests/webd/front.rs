@@ -1,7 +1,7 @@
 //! The front against clients that mean harm, and events for clients that come back.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -110,19 +110,32 @@ fn a_thousand_half_open_requests_cost_flat_memory_and_disturb_nobody() {
         "GET / HTTP/1.1\r\nHost: localhost\r\nX: {}",
         "x".repeat(4_000)
     );
+    hold_a_thousand("half-open requests", house.address, head.as_bytes(), proper);
+    assert!(own("Threads:") <= threads_before + 1, "threads grew");
+}
+
+/// A thousand connections send this and stay: memory is flat, and a proper client, which says how
+/// long it took, is served meanwhile.
+pub(crate) fn hold_a_thousand(
+    what: &str,
+    address: SocketAddr,
+    half: &[u8],
+    proper: impl Fn() -> Duration,
+) {
+    let first = own("VmRSS:");
     let mut held: Vec<TcpStream> = Vec::new();
-    let flood = |held: &mut Vec<TcpStream>, count: usize| {
+    let mut flood = |count: usize| {
         for _ in 0..count {
-            let mut socket = connect(house.address);
+            let mut socket = connect(address);
             // Those that made room for others are reset.
-            let _ = socket.write_all(head.as_bytes());
+            let _ = socket.write_all(half);
             held.push(socket);
         }
     };
-    flood(&mut held, 200);
+    flood(200);
     proper();
     let before = own("VmRSS:");
-    flood(&mut held, 800);
+    flood(800);
     let took = proper();
     let after = own("VmRSS:");
     assert!(
@@ -130,8 +143,9 @@ fn a_thousand_half_open_requests_cost_flat_memory_and_disturb_nobody() {
         "a proper client waited {took:?}"
     );
     assert!(after < before + 2_048, "{before} KiB grew to {after} KiB");
-    assert!(own("Threads:") <= threads_before + 1, "threads grew");
-    println!("1,000 half-open requests: {before} KiB -> {after} KiB, two proper ones in {took:?}");
+    println!(
+        "1,000 {what}: {first} KiB -> {before} KiB -> {after} KiB, two proper ones in {took:?}"
+    );
 }
 
 /// A line of this process's status: the role runs in it.

@@ -1,13 +1,12 @@
 //! The front over TLS: curl and openssl as clients and judges.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::front::own;
+use crate::front::hold_a_thousand;
 use crate::house::{FINGERPRINT, House, TOKEN, is_alone};
 use crate::wire::{PATIENCE, connect, curl, form_token};
 
@@ -318,30 +317,7 @@ fn a_thousand_half_handshakes_cost_flat_memory_and_disturb_nobody() {
         begin.elapsed()
     };
     proper();
-    let first = own("VmRSS:");
     // A record of 8 KiB, of which 6 KiB come.
     let half = [&[22, 3, 1, 0x20, 0, 1, 0, 0x1f, 0xfc][..], &[0; 6_000]].concat();
-    let mut held: Vec<TcpStream> = Vec::new();
-    let flood = |held: &mut Vec<TcpStream>, count: usize| {
-        for _ in 0..count {
-            let mut socket = connect(house.secure_address);
-            // Those that made room for others are reset.
-            let _ = socket.write_all(&half);
-            held.push(socket);
-        }
-    };
-    flood(&mut held, 200);
-    proper();
-    let before = own("VmRSS:");
-    flood(&mut held, 800);
-    let took = proper();
-    let after = own("VmRSS:");
-    assert!(
-        took < Duration::from_secs(1),
-        "a proper client waited {took:?}"
-    );
-    assert!(after < before + 2_048, "{before} KiB grew to {after} KiB");
-    println!(
-        "1,000 half handshakes: {first} KiB -> {before} KiB -> {after} KiB, two proper clients in {took:?}"
-    );
+    hold_a_thousand("half handshakes", house.secure_address, &half, proper);
 }

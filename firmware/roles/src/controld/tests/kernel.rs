@@ -162,10 +162,10 @@ fn a_broken_text_names_every_problem_and_leaves_the_running_one() {
     );
 }
 
-#[test]
-fn a_revision_that_no_longer_loads_gives_way_to_the_last_good_one() {
+/// A box that finds these revisions in its store.
+fn stored(revisions: &[&str]) -> Bench {
     let mut store = Store::memory().unwrap();
-    for toml in ["[lan]\naddress = \"10.1.1.1/24\"\n", "[from.the.future]\n"] {
+    for toml in revisions {
         let draft = RevisionDraft {
             toml,
             author: "test",
@@ -177,6 +177,12 @@ fn a_revision_that_no_longer_loads_gives_way_to_the_last_good_one() {
     }
     let mut bench = Bench::new(start(), store);
     bench.join_all();
+    bench
+}
+
+#[test]
+fn a_revision_that_no_longer_loads_gives_way_to_the_last_good_one() {
+    let mut bench = stored(&["[lan]\naddress = \"10.1.1.1/24\"\n", "[from.the.future]\n"]);
     assert_eq!(bench.core.active.revision, Some(1));
     let status = bench.status();
     assert_eq!(status.lan.address.to_string(), "10.1.1.1/24");
@@ -186,17 +192,7 @@ fn a_revision_that_no_longer_loads_gives_way_to_the_last_good_one() {
 
 #[test]
 fn with_no_revision_that_loads_the_box_is_as_from_the_factory() {
-    let mut store = Store::memory().unwrap();
-    let draft = RevisionDraft {
-        toml: "[from.the.future]\n",
-        author: "test",
-        reason: "",
-        unix_s: 0,
-        pending: false,
-    };
-    store.commit_revision(&draft).unwrap();
-    let mut bench = Bench::new(start(), store);
-    bench.join_all();
+    let mut bench = stored(&["[from.the.future]\n"]);
     let status = bench.status();
     assert!(status.config.fail_secure);
     assert_eq!(status.lan.address.to_string(), "192.168.1.1/24");
