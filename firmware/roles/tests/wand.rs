@@ -311,6 +311,12 @@ fn detection_finds_a_server_and_asks_for_nothing() {
     line.hear("the server is seen", |message| {
         matches!(message, FromWand::ServerSeen { .. }).then_some(())
     });
+    // The next controld knows nothing of it, and no second look will find it.
+    let links = vec![line.link()];
+    line.say(WanSpec::Detect { links }, None);
+    line.hear("the server is told of again", |message| {
+        matches!(message, FromWand::ServerSeen { .. }).then_some(())
+    });
     assert!(!dnsmasq.printed().contains("DHCPREQUEST(cust0)"));
     line.say(line.dhcp(), None);
     line.lease();

@@ -190,6 +190,7 @@ impl Shell {
         for name in bound {
             self.tell_lease(&name);
             self.tell_state(&name);
+            self.tell_seen(&name);
         }
     }
 
@@ -397,6 +398,14 @@ impl Shell {
             .map(|lease| to_disk(now, name, lease));
         if let Some(lease) = lease {
             self.tell(&FromWand::Lease(lease));
+        }
+    }
+
+    /// A server that answered while controld was away is found once and not looked for again.
+    fn tell_seen(&mut self, name: &LinkName) {
+        let port = self.ports.get(name);
+        if port.is_some_and(|port| port.client.state() == StateName::Detected) {
+            self.tell(&FromWand::ServerSeen { link: name.clone() });
         }
     }
 

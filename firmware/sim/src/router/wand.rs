@@ -7,7 +7,7 @@ use lintel_ipc::wand::{FromWand, ToWand};
 use lintel_model::lease::WanLease;
 use lintel_model::services::{WanLink, WanSpec};
 use lintel_model::{LinkName, RoleName};
-use lintel_proto::dhcp_client::{Client, ClientConfig, Event, Input, Output};
+use lintel_proto::dhcp_client::{Client, ClientConfig, Event, Input, Output, StateName};
 use lintel_proto::rng::SeededRng;
 use lintel_roles::wand::convert::{from_disk, to_disk};
 use lintel_wire::frame::EthernetAddress;
@@ -110,6 +110,7 @@ impl Router {
         for name in names {
             self.tell_lease(out, &name);
             self.tell_state(out, &name);
+            self.tell_seen(out, &name);
         }
     }
 
@@ -329,6 +330,14 @@ impl Router {
             .map(|lease| to_disk(clocks.now(), name, lease));
         if let Some(lease) = lease {
             self.tell(out, RoleName::Wand, Said::FromWand(FromWand::Lease(lease)));
+        }
+    }
+
+    fn tell_seen(&mut self, out: &mut Outside, name: &LinkName) {
+        let port = self.wand.ports.get(name);
+        if port.is_some_and(|port| port.client.state() == StateName::Detected) {
+            let seen = FromWand::ServerSeen { link: name.clone() };
+            self.tell(out, RoleName::Wand, Said::FromWand(seen));
         }
     }
 
