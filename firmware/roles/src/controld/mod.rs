@@ -37,6 +37,7 @@ mod pace;
 mod people_calls;
 mod presence;
 mod redact;
+mod seal_thread;
 pub mod sealing;
 mod sessions;
 mod shell;

@@ -1,11 +1,8 @@
 //! Sockets, channels and clocks around the machine.
 
 use std::fs::File;
-use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use lintel_api::types::Memory;
 use lintel_ipc::call::Call;
@@ -31,7 +28,7 @@ use serde_json::Value;
 use super::control::{CONNECTION_TOKENS, Control, WATCH};
 use super::core::{Core, Input, Now, Output, Via};
 use super::machine::Machine;
-use super::sealing::{SealDone, SealJob};
+use super::seal_thread::SealThread;
 
 const NETD: Token = 1;
 const WAND: Token = 2;
@@ -63,7 +60,7 @@ pub fn main(mut ctx: RoleContext) -> Result<(), RoleError> {
             .add(control.listener(), CONTROL, Interest::READ)
             .map_err(RoleError::io("watching the control socket"))?;
     }
-    let seal = Seal::new().map_err(RoleError::io("making a way for the seal's thread"))?;
+    let seal = SealThread::new().map_err(RoleError::io("making a way for the seal's thread"))?;
     ctx.poller
         .add(&seal.wake, SEAL, Interest::READ)
         .map_err(RoleError::io("watching the seal's thread"))?;
@@ -102,7 +99,7 @@ struct Shell {
     core: Core,
     control: Option<Control>,
     meminfo: Option<File>,
-    seal: Seal,
+    seal: SealThread,
     machine: Machine,
     sessions: Sessions,
 }
@@ -461,59 +458,6 @@ fn read_memory(file: &File) -> Option<Memory> {
         total_kib: proc_text::number(text, "MemTotal:")?,
         available_kib: proc_text::number(text, "MemAvailable:")?,
     })
-}
-
-/// Stack of the thread that seals: its tables are on the heap.
-const SEAL_STACK_BYTES: usize = 256 * 1024;
-
-/// The thread that does a passphrase's work; the machine has one job at a time.
-struct Seal {
-    done: Receiver<SealDone>,
-    tell: SyncSender<SealDone>,
-    /// Readable when a job is done.
-    wake: UnixStream,
-    wakes: UnixStream,
-}
-
-impl Seal {
-    fn new() -> std::io::Result<Self> {
-        let (wake, wakes) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        let (tell, done) = sync_channel(1);
-        Ok(Self {
-            done,
-            tell,
-            wake,
-            wakes,
-        })
-    }
-
-    fn begin(&mut self, job: SealJob) {
-        let tell = self.tell.clone();
-        let begun = self.wakes.try_clone().and_then(|mut wakes| {
-            let builder = std::thread::Builder::new().name("seal".to_owned());
-            builder.stack_size(SEAL_STACK_BYTES).spawn(move || {
-                // The other ends live as long as the process.
-                if tell.send(job.run()).is_ok() {
-                    let _ = wakes.write_all(&[1]);
-                }
-            })
-        });
-        if let Err(error) = begun {
-            log::error!("no thread for a passphrase: {error}");
-            // The queue is empty: there was no job before this one.
-            if self.tell.try_send(SealDone::NotBegun).is_ok() {
-                let _ = self.wakes.write_all(&[1]);
-            }
-        }
-    }
-
-    fn take(&mut self) -> Option<SealDone> {
-        let mut octets = [0; 8];
-        // Only that it is readable counts.
-        let _ = self.wake.read(&mut octets);
-        self.done.try_recv().ok()
-    }
 }
 
 /// The kernel's generator.

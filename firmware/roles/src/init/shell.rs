@@ -2,25 +2,26 @@
 //!
 //! Nothing in here may end PID 1: what fails is logged, and the loop goes on.
 
+mod lines;
 mod requests;
+mod spawning;
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use embassy_time::{Duration, Instant};
-use lintel_ipc::init::{ChannelKind, FromInit, LogLine, ServiceState, SocketName, Start, ToInit};
+use lintel_ipc::init::{ChannelKind, FromInit, ServiceState, SocketName, Start, ToInit};
 use lintel_model::RoleName;
 use lintel_model::facts::DataState;
 use lintel_model::reset::{Reset, ResetBy, ResetKind};
 use lintel_rt::channel::{self, Channel, ChannelError};
 use lintel_rt::clock::Clock;
-use lintel_rt::logger;
 use lintel_rt::poller::{Event, Interest, Poller, Token};
 use lintel_rt::sockets::{self, Addresses};
-use lintel_rt::spawn::{self, Isolation, Pace};
-use lintel_rt::table::{RolePolicy, policy};
+use lintel_rt::spawn::{self, Isolation};
+use lintel_rt::table::policy;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -36,9 +37,6 @@ use super::supervise::{Input, Life, Output, Supervisor};
 
 /// Messages taken from one role before the others have their turn.
 const MESSAGES_A_TURN: usize = 64;
-/// Octets taken from one role's pipe before the others have their turn: a role that writes
-/// without end is slowed down by its own pipe.
-const LOG_BYTES_A_TURN: usize = 16 << 10;
 /// Nobody waits for a page or for the time before there is a lease.
 const NO_FIRST_LEASE: [RoleName; 2] = [RoleName::Timed, RoleName::Webd];
 /// How long a change of a role waits for others.
@@ -348,19 +346,6 @@ impl Shell {
         self.setup.start.reset = reset;
     }
 
-    fn flush_files(&mut self) {
-        if let Some(files) = &mut self.setup.files
-            && let Err(error) = files.flush()
-        {
-            // Each error that a role tells is written within seconds: so this is where it shows.
-            self.setup.chores.refused |= error.kind() == std::io::ErrorKind::ReadOnlyFilesystem;
-            // Through the ring and the console only: the file is what fails.
-            self.setup
-                .chores
-                .say("warn", &format!("log files: {error}"));
-        }
-    }
-
     fn on_event(&mut self, event: Event) {
         let seat = |base: Token| usize::try_from(event.token.wrapping_sub(base)).unwrap_or(0);
         match event.token {
@@ -510,105 +495,6 @@ impl Shell {
         }
     }
 
-    fn spawn(&mut self, role: RoleName) {
-        let now = self.clock.now();
-        let input = match self.try_spawn(role) {
-            Ok(pid) => Input::Spawned { role, pid },
-            Err(error) => {
-                log::error!("{role} could not be started: {error}");
-                if role == RoleName::Controld {
-                    self.after_controld();
-                }
-                let why = format!("not started: {error}");
-                Input::NotSpawned { role, why }
-            }
-        };
-        self.supervisor.handle_input(now, input);
-    }
-
-    fn try_spawn(&mut self, role: RoleName) -> io::Result<u32> {
-        let policy: &'static RolePolicy =
-            policy(role).ok_or_else(|| io::Error::other("it has no policy"))?;
-        let mut names = Vec::new();
-        let mut fds = Vec::new();
-        for &name in policy.sockets {
-            match self.open_socket(name) {
-                Ok(fd) => {
-                    names.push(name);
-                    fds.push(fd);
-                }
-                Err(error) => log::error!("{role} starts without a socket: {}", chain(&error)),
-            }
-        }
-        let (ours, theirs) = channel::pair()?;
-        let (log_write, log_read) = spawn::log_pipe()?;
-        let mut channel: Channel<FromInit, ToInit> = Channel::new(ours)?;
-        let start = Start {
-            role,
-            sockets: names,
-            ..self.setup.start.clone()
-        };
-        channel
-            .send_with(&FromInit::Start(Box::new(start)), fds)
-            .map_err(io::Error::other)?;
-        let at = self
-            .seats
-            .iter()
-            .position(|seat| seat.role == role)
-            .ok_or_else(|| io::Error::other("it has no seat"))?;
-        let interest = Interest {
-            read: true,
-            write: channel.wants_write(),
-        };
-        self.poller.add(&channel, CHANNEL + at as Token, interest)?;
-        self.poller
-            .add(&log_read, PIPE + at as Token, Interest::READ)?;
-        let pace = if self.supervisor.is_missed(role) {
-            Pace::Hurried
-        } else if self.supervisor.is_first(role) && NO_FIRST_LEASE.contains(&role) {
-            Pace::Patient
-        } else {
-            Pace::Usual
-        };
-        let pid = spawn::spawn(
-            &self.setup.exe,
-            policy,
-            self.setup.isolation,
-            pace,
-            theirs,
-            log_write,
-        )?;
-        if let Some(groups) = &mut self.setup.groups
-            && let Err(error) = groups.enter(policy, pid)
-        {
-            log::warn!("{role} has no bound of its memory: {error}");
-        }
-        if let Some(seat) = self.seats.get_mut(at) {
-            seat.watched_for_write = interest.write;
-            seat.channel = Some(channel);
-            seat.pipe = Some(log_read.into());
-            seat.lines = Lines::default();
-        }
-        Ok(pid)
-    }
-
-    /// A copy of a wildcard socket, which is opened at its first use and stays open while its
-    /// role is away, so that nobody else takes the port.
-    fn open_socket(&mut self, name: SocketName) -> Result<OwnedFd, sockets::SocketError> {
-        let failed = |source| sockets::SocketError {
-            name,
-            place: "a copy".to_owned(),
-            source,
-        };
-        if let Some(fd) = self.sockets.get(&name) {
-            return fd.try_clone().map_err(failed);
-        }
-        let fd = sockets::open(name, &self.setup.addresses)?;
-        let copy = fd.try_clone().map_err(failed)?;
-        self.sockets.insert(name, fd);
-        Ok(copy)
-    }
-
     fn connect(&mut self, one: RoleName, other: RoleName, kind: ChannelKind) {
         let (first, second) = match channel::pair() {
             Ok(ends) => ends,
@@ -697,63 +583,6 @@ impl Shell {
             },
         };
         self.supervisor.handle_input(now, input);
-    }
-
-    fn on_pipe(&mut self, at: usize) {
-        let mut taken = 0;
-        while taken < LOG_BYTES_A_TURN && self.read_pipe(at) {
-            taken += 4096;
-        }
-    }
-
-    /// Takes what stands in a role's pipe, and says whether there may be more.
-    fn read_pipe(&mut self, at: usize) -> bool {
-        let mut octets = [0; 4096];
-        let Some(seat) = self.seats.get_mut(at) else {
-            return false;
-        };
-        let Some(pipe) = &mut seat.pipe else {
-            return false;
-        };
-        let role = seat.role;
-        match pipe.read(&mut octets) {
-            Ok(0) => {
-                seat.pipe = None; // closed: it would stay readable for ever
-                false
-            }
-            Ok(n) => {
-                let lines = seat.lines.feed(octets.get(..n).unwrap_or_default());
-                for (level, text) in lines {
-                    self.add_line(role, level, text);
-                }
-                true
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
-            Err(_) => false,
-        }
-    }
-
-    fn take_own_lines(&mut self) {
-        for (level, text) in logger::take_own_lines() {
-            self.add_line(RoleName::Init, logger::level_word(level), text);
-        }
-    }
-
-    fn add_line(&mut self, role: RoleName, level: &str, text: String) {
-        let now = self.clock.now();
-        let line = LogLine {
-            seq: 0,
-            uptime_ms: now.as_millis(),
-            unix_ms: self.clock.unix_ms(),
-            role,
-            level: level.to_owned(),
-            text,
-        };
-        self.setup.chores.show(&line);
-        if let Some(files) = &mut self.setup.files {
-            files.push(now, &line);
-        }
-        self.logs.push(line);
     }
 }
 
