@@ -14,6 +14,9 @@ use crate::trace::Mode;
 /// Failing seeds after which a batch ends: more say nothing new.
 const FAILURES_MAX: usize = 5;
 
+/// Seeds between two words about how far a batch is.
+const TOLD_EVERY: u64 = 5000;
+
 /// What is played.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -91,7 +94,15 @@ pub fn play(batch: &Batch) -> ExitCode {
     if let Some(seed) = batch.seed {
         return replay(batch, seed);
     }
-    let sum = all(batch);
+    let sum = watched(batch, &|sum, failure| {
+        if let Some(failure) = failure {
+            println!("FAILED seed {:#x}: {}", failure.seed, failure.violation);
+            println!("  replay: {}", failure.command());
+        }
+        if sum.seeds.is_multiple_of(TOLD_EVERY) {
+            println!("{} of {} seeds", sum.seeds, batch.seeds);
+        }
+    });
     println!(
         "{} seeds, {} events, {} virtual hours; well again after {} s at most",
         sum.seeds,
@@ -99,10 +110,6 @@ pub fn play(batch: &Batch) -> ExitCode {
         sum.seconds / 3600,
         sum.well_after_s_max
     );
-    for failure in &sum.failures {
-        println!("FAILED seed {:#x}: {}", failure.seed, failure.violation);
-        println!("  replay: {}", failure.command());
-    }
     if sum.failures.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -137,6 +144,11 @@ pub fn scenario_of(seed: u64) -> Scenario {
 
 /// Plays many, on several threads.
 pub fn all(batch: &Batch) -> Sum {
+    watched(batch, &|_, _| {})
+}
+
+/// The same, and tells of each seed's end what it came to so far, and how it broke.
+fn watched(batch: &Batch, tell: &(dyn Fn(&Sum, Option<&Failure>) + Sync)) -> Sum {
     let threads = match batch.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
@@ -159,13 +171,15 @@ pub fn all(batch: &Batch) -> Sum {
                     sum.events += outcome.events;
                     sum.seconds += outcome.seconds;
                     sum.well_after_s_max = sum.well_after_s_max.max(outcome.well_after_s);
-                    if let Some(violation) = outcome.broken {
-                        sum.failures.push(Failure {
-                            scenario,
-                            seed,
-                            plant: batch.plant,
-                            violation,
-                        });
+                    let failure = outcome.broken.map(|violation| Failure {
+                        scenario,
+                        seed,
+                        plant: batch.plant,
+                        violation,
+                    });
+                    tell(&sum, failure.as_ref());
+                    if let Some(failure) = failure {
+                        sum.failures.push(failure);
                         if sum.failures.len() >= FAILURES_MAX {
                             next.store(end, Ordering::Relaxed);
                         }
