@@ -92,6 +92,24 @@ fn a_move_of_the_lan_that_nobody_confirms_comes_back_by_itself() {
 }
 
 #[test]
+fn a_household_cut_off_from_its_ports_is_back_when_nobody_confirms() {
+    let home = home();
+    let toml = format!("[lan]\nports = [\"path:pci-0000:00:1f.7\"]\n{CONFIG}");
+    let body = json!({ "toml": toml });
+    let path = "/api/config?reason=ports&confirm_s=10";
+    // Whether the answer still finds its way is for the links to say.
+    let url = format!("http://{OLD}{path}");
+    let _ = home.sessions[0].ask(home.host(), 5, "PUT", &url, &body);
+    until("nobody reaches the box", PATIENCE, || !is_served(&home, OLD));
+    let told = status_when(home.router(), "it is taken back", PATIENCE, |status| {
+        status["config"]["revision"] == 1 && status["kernel"]["converged"] == true
+    });
+    assert!(notice(&told, "not-confirmed").is_some(), "{told}");
+    until("the box is reached again", PATIENCE, || is_served(&home, OLD));
+    is_online(home.host());
+}
+
+#[test]
 fn a_move_is_confirmed_at_the_new_address_and_the_devices_follow() {
     let home = home();
     let answer = move_the_lan(&home, "");
