@@ -158,10 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_what_tcpdump_calls_one() {
-        // ping -c 1 -s 4 -p 0001 as tcpdump -x shows it, with this identifier.
+    fn a_request_is_written_as_the_rfc_draws_it() {
+        // The sum by hand: 0800 + 1234 + 0001 + 0001 + 0203 = 1c39, and its complement.
         let octets = echo_request(0x1234, 1, 4);
-        assert_eq!(octets, [8, 0, 0xe3, 0xc5, 0x12, 0x34, 0, 1, 0, 1, 2, 3]);
+        assert_eq!(octets, [8, 0, 0xe3, 0xc6, 0x12, 0x34, 0, 1, 0, 1, 2, 3]);
     }
 
     #[test]
