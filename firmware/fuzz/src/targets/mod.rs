@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod boot;
+pub mod cli;
 pub mod config;
 pub mod controld;
 pub mod dhcp_client;
@@ -18,6 +19,7 @@ pub mod ntp;
 pub mod ntp_client;
 pub mod ntp_server;
 pub mod plan;
+pub mod probe;
 pub mod stored;
 pub mod streams;
 pub mod web;
@@ -99,6 +101,7 @@ pub const TARGETS: &[Target] = &[
     row("http_head", web::http_head, web::request_octets, 120),
     row("http_answer", web::http_answer, web::answer_octets, 160),
     row("http_form", web::http_form, web::form_octets, 60),
+    row("cli_words", cli::cli_words, cli::word_octets, 60),
     row("boot_text", boot::boot_text, boot::text_octets, 60),
     row("role_output", boot::role_output, boot::output_octets, 60),
     row(
@@ -122,6 +125,14 @@ pub const TARGETS: &[Target] = &[
         dhcpv4::option_octets,
         40,
     ),
+    row("echoes", probe::echoes, dns_forward::steps, 400),
+    row(
+        "resolve_question",
+        probe::resolve_question,
+        dns_forward::steps,
+        400,
+    ),
+    row("icmp", probe::icmp, probe::icmp_octets, 80),
     row("frame", link::frame, link::frame_octets, 80),
     row("arp", link::arp, link::arp_octets, 28),
     row("bpf", link::bpf, link::frame_octets, 80),

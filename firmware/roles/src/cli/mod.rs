@@ -29,8 +29,8 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lintel_api::MethodId;
 use lintel_api::types::LogEntry;
+use lintel_api::{Method, MethodId};
 use lintel_ipc::call::Problem;
 use lintel_rt::terminal;
 use serde_json::{Value, json};
@@ -71,6 +71,31 @@ pub fn main(args: &[OsString]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(code) => code,
     }
+}
+
+/// What arguments lead to, without asking a box: a call's method with its parameters, or a text for
+/// the terminal, or why they mean nothing. Files that they name are read.
+pub fn understood(args: &[OsString]) -> Result<Understood, String> {
+    match args::parse(args) {
+        Ok(args::Parsed::Call(call)) => Ok(Understood::Call(call.method, call.params)),
+        Ok(args::Parsed::Command(command, ..)) => Ok(Understood::Text(command.name.to_owned())),
+        Ok(args::Parsed::Complete(line)) => {
+            let line: Vec<&str> = line.iter().map(String::as_str).collect();
+            Ok(Understood::Text(complete::candidates(&line).to_lines()))
+        }
+        Ok(args::Parsed::Help(topic)) => Ok(Understood::Text(help::text(&topic))),
+        Ok(args::Parsed::Version) => Ok(Understood::Text(env!("CARGO_PKG_VERSION").to_owned())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What arguments lead to.
+#[derive(Debug, Clone)]
+pub enum Understood {
+    /// A call of the box.
+    Call(&'static Method, Value),
+    /// What is printed, or the name of a command of the command line itself.
+    Text(String),
 }
 
 /// A command of the command line itself.
