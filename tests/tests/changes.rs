@@ -100,12 +100,16 @@ fn a_household_cut_off_from_its_ports_is_back_when_nobody_confirms() {
     // Whether the answer still finds its way is for the links to say.
     let url = format!("http://{OLD}{path}");
     let _ = home.sessions[0].ask(home.host(), 5, "PUT", &url, &body);
-    until("nobody reaches the box", PATIENCE, || !is_served(&home, OLD));
+    until("nobody reaches the box", PATIENCE, || {
+        !is_served(&home, OLD)
+    });
     let told = status_when(home.router(), "it is taken back", PATIENCE, |status| {
         status["config"]["revision"] == 1 && status["kernel"]["converged"] == true
     });
     assert!(notice(&told, "not-confirmed").is_some(), "{told}");
-    until("the box is reached again", PATIENCE, || is_served(&home, OLD));
+    until("the box is reached again", PATIENCE, || {
+        is_served(&home, OLD)
+    });
     is_online(home.host());
 }
 
