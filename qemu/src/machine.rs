@@ -22,6 +22,9 @@ pub const READY: &str = "lintel: ready";
 /// The log of the guest's writes, below the work directory.
 pub const WRITE_LOG: &str = "writes.log";
 
+/// What QEMU itself says, below the work directory.
+const ERRORS: &str = "qemu.log";
+
 /// QEMU's monitor, below the work directory.
 const MONITOR: &str = "monitor";
 
@@ -186,7 +189,7 @@ impl Machine {
             command.args(["-append", &append]);
         }
         let log = dir.path("serial.log");
-        let errors = File::create(dir.path("qemu.log")).expect("the work directory is writable");
+        let errors = File::create(dir.path(ERRORS)).expect("the work directory is writable");
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -309,6 +312,9 @@ impl Drop for Machine {
         self.cut_power();
         if thread::panicking() {
             eprintln!("--- {} ---\n{}", self.log.display(), self.printed());
+            let errors = self.log.with_file_name(ERRORS);
+            let said = fs::read_to_string(&errors).unwrap_or_default();
+            eprintln!("--- {} ---\n{said}", errors.display());
         }
     }
 }
